@@ -419,9 +419,6 @@ def _outputs(config: ConfigDict) -> None:
     config.runtime.compilation_cache = Field("", role="machine")
     # True makes a GPU use operations that are bitwise reproducible (slower); a CPU always does.
     config.runtime.deterministic = Field(False, role="machine")
-    # Images reconstructed at once, in one train step; 0 means as many as fit in the free memory of a GPU or TPU, and 1
-    # on a CPU, which never takes more than it has cores.
-    config.runtime.images_at_once = Field(0, low=0, high=65536, role="machine")
     # Precision in which the networks (except the encoder), the GAN and the perceptual network compute: 'float32',
     # 'bfloat16', or 'auto': bfloat16 on TPU, float32 elsewhere. Parameters, losses, optimiser and all geometry are
     # always float32.

@@ -51,12 +51,12 @@ from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
 from gan2shape_jax.run import prepare, runtime
 from gan2shape_jax.run.folder import require_no_pattern
-from gan2shape_jax.run.plan import Plan, resolve
+from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import batch_size, random_images
 from gan2shape_jax.training import loop
-from gan2shape_jax.training.decision import Wanted
+from gan2shape_jax.training.resume import Requested
 
 # Files that a reconstruction reads even if image, mask, latent and GAN are passed in.
 _READ = ("sampling.view_mvn", "sampling.light_mvn", "networks.pretrained", "loss.lpips_weights")
@@ -289,10 +289,10 @@ def reconstruct(
     with contextlib.ExitStack() as stack:
         watcher, console = loop.Watcher(on_progress=report), Console(stderr=True)
         if callback is None and (console.is_terminal or console.is_jupyter):
-            watcher = stack.enter_context(stack.enter_context(Monitor(schedule, None, console)).watch([name]))
+            watcher = stack.enter_context(stack.enter_context(Monitor(schedule, None, console)).watch(name))
         grader = judge.load_grader(plan, (gan.architecture, frozen.discriminator), checkpoint=gan.file).without_files()
         result, params = explain.train(
-            plan, prepared, frozen, grader, schedule, folder=folder, watcher=watcher, wanted=Wanted(facts)
+            plan, prepared, frozen, grader, schedule, folder=folder, watcher=watcher, requested=Requested(facts)
         )
     write = functools.partial(_write_trained, config=chosen, params=params, prepared=prepared, frozen=frozen)
     return dataclasses.replace(result, _write=write)

@@ -137,17 +137,17 @@ def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | N
         raise ConfigError(f"name a configuration: --config=NAME (bundled are: {', '.join(names())})")
     config = apply_overrides(load_config(arguments.spec), arguments.overrides)
     if arguments.check:
-        from gan2shape_jax.run import check  # --help should not wait for what this imports
+        from gan2shape_jax.run import preflight  # --help should not wait for what this imports
 
-        return functools.partial(check.run_check, config), None
+        return functools.partial(preflight.run_preflight, config), None
     page = None if config.recipe in LIFTS else pathlib.Path(config.workdir, "index.html")
     if arguments.cluster:
         from gan2shape_jax.apps.cluster import images
 
         return functools.partial(images.run_images, config), page
-    from gan2shape_jax.run import experiment
+    from gan2shape_jax.run.recipe import run_experiment
 
-    return experiment.prepared(config), page
+    return functools.partial(run_experiment, config), page
 
 
 def _warning_printer() -> Callable[..., None]:

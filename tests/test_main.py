@@ -23,7 +23,7 @@ from gan2shape_jax.apps.photo import command as photo_command
 from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import Terminated, UserError
 from gan2shape_jax.platforms import default_numerics
-from gan2shape_jax.run import experiment as runner
+from gan2shape_jax.run import recipe
 from gan2shape_jax.stylegan2 import latents
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -43,11 +43,11 @@ def experiment(monkeypatch):
     """Stands in for the reconstruction: keeps its configuration and does what a test asks."""
     stand_in = types.SimpleNamespace(configs=[], action=lambda: 0)
 
-    def prepared(config):
+    def run(config):
         stand_in.configs.append(config)
-        return stand_in.action
+        return stand_in.action()
 
-    monkeypatch.setattr(runner, "prepared", prepared)
+    monkeypatch.setattr(recipe, "run_experiment", run)
     return stand_in
 
 

@@ -54,8 +54,7 @@ _TINY = {
     "data.latent_root": "",
 }
 _OF_MODE = {
-    "instance": {"runtime.images_at_once": 1},
-    "group": {"runtime.images_at_once": 2},
+    "instance": {},
     "joint": {"recipe": "joint"},
     "lift": {
         "recipe": "lift",
@@ -183,28 +182,10 @@ def main() -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     with contextlib.ExitStack() as stack:
         folder = options.folder or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if len(options.modes) == 1:
-            (mode,) = options.modes
+        outcomes = []
+        for mode in options.modes:
             shutil.rmtree(folder / mode, ignore_errors=True)
-            outcomes = work(mode, folder / mode, options)
-        else:  # a process each: a group needs devices of its own
-            outcomes = []
-            for mode in options.modes:
-                out = folder / f"{mode}.json"
-                arguments = ["--kills", str(options.kills), "--signal", options.signal, "--seed", str(options.seed)]
-                process = [
-                    sys.executable,
-                    __file__,
-                    "--modes",
-                    mode,
-                    *arguments,
-                    "--folder",
-                    str(folder),
-                    "--out",
-                    str(out),
-                ]
-                subprocess.run(process, check=False)
-                outcomes += json.loads(out.read_text())
+            outcomes += work(mode, folder / mode, options)
     print(table(outcomes))
     if options.out:
         options.out.write_text(json.dumps(outcomes, indent=1) + "\n")

@@ -30,7 +30,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import Iteration, ProjectedSamples, TrainState, initial_state
 from gan2shape_jax.method.step3 import collect_batch
 from gan2shape_jax.run.runtime import cadence_of
-from gan2shape_jax.training.task import one_image
+from gan2shape_jax.training.task import OneImage
 
 # Calls of one before the other's turn: enough to be warm again, short compared with drifts of the machine's load.
 _TURN = 3
@@ -96,7 +96,7 @@ def _initial(subject: Subject) -> TrainState:
 
 def train_step(subject: Subject, phase: Phase) -> Call:
     """Iterations of a phase from the initial parameters, compiled."""
-    task, settings = one_image(subject.context), subject.settings
+    task, settings = OneImage(subject.context), subject.settings
     begin = time.perf_counter()
     state = task.begin(_initial(subject), phase)
     if phase.step == "step3":

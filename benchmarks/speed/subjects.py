@@ -21,8 +21,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Context, Example
 from gan2shape_jax.run import prepare
-from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.recipes import recipe_of
+from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.stylegan2 import Architecture
 
 COLLECT = "collecting samples"
@@ -55,7 +54,7 @@ class Subject:
     def phases(self) -> dict[str, Phase]:
         """The first phase of each kind in the schedule, by label."""
         by_label: dict[str, Phase] = {}
-        for phase in recipe_of(self.config).schedule(self.config):
+        for phase in RECIPES[self.config.recipe].schedule(self.config):
             by_label.setdefault(_label(phase), phase)
         return by_label
 
@@ -63,7 +62,7 @@ class Subject:
     def iterations(self) -> dict[str, int]:
         """How many iterations of each kind the whole schedule has."""
         counts: dict[str, int] = {}
-        for phase in recipe_of(self.config).schedule(self.config):
+        for phase in RECIPES[self.config.recipe].schedule(self.config):
             counts[_label(phase)] = counts.get(_label(phase), 0) + phase.iterations
         return counts | {COLLECT: self.settings.collect_iters * len(self.config.schedule.stages)}
 

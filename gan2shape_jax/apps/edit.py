@@ -46,7 +46,7 @@ from gan2shape_jax.results.tables import csv_text
 from gan2shape_jax.results.views import gan_tiles, pictures_in_turn
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun, find_run
-from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.run.recipe import resolve
 from gan2shape_jax.training import network_files
 
 _SMALLEST = 256  # pixels; smaller pictures are enlarged for viewing

@@ -42,7 +42,7 @@ from gan2shape_jax.results.tables import csv_text, markdown_cell
 from gan2shape_jax.results.views import rough_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun
-from gan2shape_jax.run.plan import Plan, resolve
+from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files

@@ -41,7 +41,7 @@ from gan2shape_jax.io.files import (
     open_regular,
     sha256,
 )
-from gan2shape_jax.io.output_folders import WEIGHTS, require_output_folder
+from gan2shape_jax.io.output_folders import WEIGHTS
 from gan2shape_jax.io.sandbox import run_limited
 from gan2shape_jax.io.weights import listed, short
 
@@ -241,10 +241,9 @@ def obtain(entry: Entry, folder: pathlib.Path, *, local_files: Sequence[pathlib.
     Raises `UserError` if a file cannot be obtained, is not the one published, or cannot be converted; then no partial
     file is kept.
     """
-    from gan2shape_jax.run import start  # with JAX, which takes a second
+    from gan2shape_jax.run.lock import hold  # with JAX, which takes a second
 
-    require_output_folder(folder, WEIGHTS, "--folder")
-    with start.hold(folder, WEIGHTS):
+    with hold(folder, WEIGHTS, option="--folder"):
         _clear(folder)
         unpacked, sources = folder / "unpacked" / ARCHIVE, dict[str, pathlib.Path]()
         if local_files:

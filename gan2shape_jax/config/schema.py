@@ -24,13 +24,14 @@ from gan2shape_jax.io.bundled import configs
 from gan2shape_jax.io.categories import categories, category_of, parsers
 from gan2shape_jax.io.files import name_fault
 from gan2shape_jax.io.image_files import MOST_GIF_PIXELS
-from gan2shape_jax.io.output_folders import OBJECT_STORAGE
 
 if TYPE_CHECKING:
     from gan2shape_jax.stylegan2 import Architecture
 
 GENERAL = "general"  # the group of fields that belong to no other
 LIFTS = ("lift", "finetune", "train_detail")  # the recipes that learn from a GAN's own samples
+# Object storage that may hold checkpoints, with the library that reads and writes it.
+OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
 # What `networks.pretrained` names, by the recipes that begin with it.
 _BEGINS_WITH = {
     "refine": "a lifted model (model.safetensors of a lift)",
@@ -294,8 +295,7 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
     from gan2shape_jax.networks.modules import default_group_base, default_width  # imports JAX: seconds
 
     recipe, pretrained = values["recipe"], values["networks.pretrained"]
-    batches, at_once = values["schedule.batches_per_iteration"], values["runtime.images_at_once"]
-    size = values["image_size"]
+    batches, size = values["schedule.batches_per_iteration"], values["image_size"]
     width = values["networks.width"] or default_width(size)
     base = values["networks.group_base"] or default_group_base(size)
     side, frames = values["outputs.picture_size"] or max(size, 192), values["outputs.turntable_frames"]
@@ -313,11 +313,6 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
         yield (
             f"config.schedule.batches_per_iteration is {batches}: it needs a recipe that trains one set of networks "
             "('joint', 'lift', ...) and config.schedule.average_gradients=True; set it to 0 or 1"
-        )
-    if recipe in ("train", "refine") and at_once > 1 and not values["schedule.reset_weight"]:
-        yield (
-            f"config.runtime.images_at_once is {at_once}, but with config.schedule.reset_weight False each image "
-            "starts from the previous one: change one of them"
         )
     for less, more in (("camera.min_depth", "camera.max_depth"), ("prior.near", "prior.far")):
         if not np.float32(values[less]) < np.float32(values[more]):  # which may be the same though the doubles differ

@@ -11,20 +11,15 @@ stay as they are.
 No link inside such a folder is followed, since what it leads to may be anybody's; the folder itself may be one.
 """
 
-import importlib.util
 import json
 import os
 import pathlib
 from collections.abc import Iterator
 
-from ml_collections import ConfigDict
-
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.files import MIB, atomic_text, folder_fault, is_partial, read_object, spare_unreadable
 
 MARKER = ".gan2shape_jax.json"
-# Object storage that may hold checkpoints, with the library that reads and writes it.
-OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
 RUN, GAN, WEIGHTS, CHECKPOINTS, EVALUATION, RESULT = "run", "gan", "weights", "checkpoints", "evaluation", "result"
 WEB = "web"
 _WORDS = {
@@ -117,16 +112,3 @@ def _links(folder: pathlib.Path, below: int = 1) -> Iterator[pathlib.Path]:
                 yield pathlib.Path(entry.path)
             elif below and entry.is_dir():
                 yield from _links(pathlib.Path(entry.path), below - 1)
-
-
-def require_places(config: ConfigDict) -> None:
-    """Raises `UserError` if results or checkpoints cannot be written to the folders in the configuration."""
-    faults = []
-    for field, path in (("workdir", config.workdir), ("checkpoint.folder", config.checkpoint.folder)):
-        library = OBJECT_STORAGE.get(path.partition("://")[0]) if "://" in path else None
-        if library and not any(map(importlib.util.find_spec, (library, "tensorflow"))):
-            faults.append(f"config.{field} {path} needs the library {library}: pip install {library}")
-        if path and "://" not in path and (fault := folder_fault(path)):
-            faults.append(f"config.{field} {path} {fault}")
-    if faults:
-        raise UserError("\n".join(faults))

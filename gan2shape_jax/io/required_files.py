@@ -22,7 +22,7 @@ from gan2shape_jax.io import bundled
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import find, find_depth, find_latent, required_source
 from gan2shape_jax.io.image_files import has_alpha
-from gan2shape_jax.io.image_lists import names_of, read_names, stem_of
+from gan2shape_jax.io.image_lists import names_of, stem_of
 from gan2shape_jax.io.weights import convert_command, listed
 
 _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/tag/v1.0"
@@ -66,7 +66,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
         files.append(RequiredFile(field, operator.attrgetter(field)(config), folder, advice))
 
     data, trains = config.data, config.recipe != "predict"
-    lift = config.recipe in ("lift", "finetune", "train_detail")
+    lift, distances = config.recipe in ("lift", "finetune", "train_detail"), sorted(perceptual_distances(config))
     if trains:  # prediction uses the GAN and latents if there are any
         path = config.gan.checkpoint
         beside = [_beside(path, kind) for kind in (".pt", ".pth", ".pkl")]
@@ -96,11 +96,22 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
             names = []
             with contextlib.suppress(UserError):  # which reading the list reports
                 names = names_of(config)
-        _need_masks(config, names, need)
+        source, path = required_source(config, names), config.parsing.weights
+        parser = category_of(config.category).parser
+        if source == "file":
+            what = "object masks NAME.png, white on the object, in a folder of your choice"
+            need("data.mask_root", what, folder=True)
+        elif source == "mean":
+            need("lift.mean_mask", "a picture that is white where the object usually is, for --config.lift.masks=mean")
+        elif source == "parser" and parser is not None:
+            command = convert_command(_beside(path, ".pth"), target=path or _OUT)
+            own = "or masks of your own: --config.data.mask_root=FOLDER, or the images' alpha channel"
+            from_release = f"{parser.file} of the published weights, or {parser.home}"
+            need("parsing.weights", f"{parser}: {from_release}; {command}; {own}")
     if config.networks.pretrained:
         start = "or --config.recipe=train --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         need("networks.pretrained", start if trains and not lift else "networks.safetensors of a joint run")
-    for name in sorted(perceptual_distances(config)) if trains else ():
+    for name in distances if trains else ():
         if name == "lpips" or (name in extensions.names("distance") and extensions.load("distance", name).load):
             advice = f"parameters of the distance {name!r}"
             if name == "lpips":
@@ -114,19 +125,6 @@ def perceptual_distances(config: ConfigDict) -> set[str]:
     """Returns the names of the perceptual distances that a run computes: of its losses, and to choose a refinement."""
     refined = config.recipe == "refine" and config.refinement.criterion != "l1"
     return {config.loss.perceptual, *([config.refinement.criterion] if refined else [])}
-
-
-def _need_masks(config: ConfigDict, names: Sequence[str], need: Callable[..., None]) -> None:
-    source, parser, path = required_source(config, names), category_of(config.category).parser, config.parsing.weights
-    if source == "file":
-        need("data.mask_root", "object masks NAME.png, white on the object, in a folder of your choice", folder=True)
-    elif source == "mean":
-        what = "a picture that is white where the object usually is, for --config.lift.masks=mean"
-        need("lift.mean_mask", what)
-    elif source == "parser" and parser is not None:
-        command = convert_command(_beside(path, ".pth"), target=path or _OUT)
-        own = "or masks of your own: --config.data.mask_root=FOLDER, or the images' alpha channel"
-        need("parsing.weights", f"{parser}: {parser.file} of the published weights, or {parser.home}; {command}; {own}")
 
 
 def _published(file: str) -> str:
@@ -161,19 +159,6 @@ def require_files(config: ConfigDict, names: Sequence[str] | None = None) -> Non
             "gan2shape-jax get downloads and converts weights, those and others: gan2shape-jax get --list",
         ]
     raise UserError("\n".join(lines))
-
-
-def require_all(config: ConfigDict, only: Sequence[str] | None = None) -> list[str]:
-    """Returns the names of the images that a run is for, [] for one on samples alone; raises `UserError` for a lack.
-
-    `only` are those among the images of the list that this process is for; None is all.
-    """
-    reads = config.recipe not in ("lift", "finetune") and os.path.exists(config.data.image_list)
-    listed = read_names(config.data.image_list, config.data.image_root) if reads else []
-    names = [name for name in listed if only is None or name in only]
-    require_files(config, names)
-    require_images(config, names)
-    return names
 
 
 def absent_of_images(config: ConfigDict, names: Sequence[str]) -> dict[str, list[str]]:

@@ -175,7 +175,7 @@ class DetailTraining:
         """See `training.task.Task`; `count` is 1, as wherever the networks' average is kept."""
         keys = phase_keys(self.maker.key, phase.number, stream=Stream.TRAIN)
         number = jnp.asarray(iteration, jnp.int32)
-        run = program(phase.kind, flip=False, count=count, mesh=None)
+        run = program(phase.kind, flip=False, count=count)
         state, scalars = run(state, constants, None, keys, number, self.maker.frozen, self.settings)
         average = ema_update(state.average, state.params[models.DETAIL], number, jnp.float32(self.average))
         if iteration + count == phase.iterations:

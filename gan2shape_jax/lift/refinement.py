@@ -64,7 +64,7 @@ def keep_best(
     start = start | {"encoder": state.params["encoder"]}  # the score ignores it, but projecting needs it trained
     context = prepared.context(frozen)
     code, key = _code(start, context), key_of(example.key, Stream.HELD_OUT)
-    collected = collecting(STEP3, mesh=None)
+    collected = collecting(STEP3)
     drawn = [collected(start, state.factors, code, example, key, number, frozen, settings) for number in range(batches)]
     samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)
     errors = [

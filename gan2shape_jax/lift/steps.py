@@ -43,7 +43,7 @@ from gan2shape_jax.method.state import (
 from gan2shape_jax.method.step2 import STEP2, version_loss
 from gan2shape_jax.method.step3 import STEP3, collect_batch, step3_loss
 from gan2shape_jax.method.streams import Stream, key_of
-from gan2shape_jax.training.task import one_image
+from gan2shape_jax.training.task import OneImage
 
 # Standard deviations, in network units, below which a quantity counts as constant.
 _STANDING = 1e-4
@@ -200,7 +200,7 @@ def projected_by_own_encoder(state: TrainState, phase: Phase, context: Context) 
     fresh = models.init_params(key_of(example.key, Stream.NETWORKS), own)["encoder"]
     state = jax.tree.map(jnp.array, state)  # training donates it, and every image starts from it
     alone = dataclasses.replace(state, params=state.params | {"encoder": fresh})
-    task = one_image(dataclasses.replace(context, example=example, settings=own))
+    task = OneImage(dataclasses.replace(context, example=example, settings=own))
     alone = task.fresh_optimizer(alone, lesson)
     for number in range(lesson.iterations):
         alone, _ = task.advance(alone, lesson, number, None, 1)

@@ -30,7 +30,7 @@ from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.streams import Stream, generator_of, key_of
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.shared import Shared, shared
-from gan2shape_jax.training.task import means, one_image
+from gan2shape_jax.training.task import OneImage, means
 
 SHOWN = 8  # maximum number of held-out samples that are shown
 
@@ -57,11 +57,11 @@ def _project(edit: LatentPoseEdit | None, state: TrainState, phase: Phase, conte
     improved by a search.
     """
     if phase.step == steps.ANCHORED_STEP.name:
-        return steps.improved(state.params, one_image(context).phase_constants(state, phase), context)
+        return steps.improved(state.params, OneImage(context).phase_constants(state, phase), context)
     if edit is None:
         return steps.projected_by_own_encoder(state, phase, context)
     turned = dataclasses.replace(context, frozen=dataclasses.replace(context.frozen, pose_edit=edit))
-    samples: ProjectedSamples = one_image(turned).phase_constants(state, phase)
+    samples: ProjectedSamples = OneImage(turned).phase_constants(state, phase)
     return samples
 
 

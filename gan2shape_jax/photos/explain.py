@@ -40,11 +40,11 @@ from gan2shape_jax.photos import judge
 from gan2shape_jax.results import OutputOptions, Projection, Reconstruction, write_outputs
 from gan2shape_jax.results.tables import csv_text
 from gan2shape_jax.run import prepare
-from gan2shape_jax.run.plan import Plan
+from gan2shape_jax.run.recipe import Plan
 from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import loop, network_files
-from gan2shape_jax.training.decision import Wanted
+from gan2shape_jax.training.resume import Requested
 from gan2shape_jax.training.task import scores
 
 _UNWATCHED = loop.Watcher()
@@ -148,15 +148,15 @@ def train(
     *,
     folder: pathlib.PurePath | None = None,
     watcher: loop.Watcher = _UNWATCHED,
-    wanted: Wanted | None = None,
+    requested: Requested | None = None,
     assessment: judge.Assessment | None = None,
 ) -> tuple[Reconstruction, models.Params]:
     """Trains networks on an image, or refines a model's on it; returns the result, with its history, and the networks.
 
-    `folder` is that of its checkpoints, None for none, and `wanted` what these must be of, see `loop.run_schedule`.
+    `folder` is that of its checkpoints, None for none, and `requested` what these must be of, see `loop.run_schedule`.
     """
     config, initial = plan.config, prepare.initial_params(plan, prepared.settings)
-    state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(config), watcher, wanted)
+    state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(config), watcher, requested)
     params, measured = state.params, dict[str, Any]()
     if plan.recipe.name == "refine":
         params, measured = refinement.finished(config, initial, state, prepared, frozen)

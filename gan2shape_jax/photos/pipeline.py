@@ -23,8 +23,8 @@ from gan2shape_jax.photos.subject import Subject
 from gan2shape_jax.photos.texture import photo_texture, photo_textured
 from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.run import prepare, runtime
-from gan2shape_jax.run.identity import settled
-from gan2shape_jax.run.plan import Plan, resolve
+from gan2shape_jax.run.identity import resolve_auto
+from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
 
 
@@ -72,7 +72,7 @@ def _plan_of(kind: ConfigDict, recipe: str) -> Plan:
     config = kind.copy_and_resolve_references().unlock()
     config.recipe = recipe
     plan = resolve(config.lock())
-    return dataclasses.replace(plan, config=settled(plan.config, plan.recipe))
+    return dataclasses.replace(plan, config=resolve_auto(plan.config, plan.recipe))
 
 
 def explained(subject: Subject, model: PhotoModel) -> Reconstruction:

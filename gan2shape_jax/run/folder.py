@@ -1,25 +1,31 @@
-"""The folder of a run: its paths, what is there, its configuration, and what has failed.
+"""The folder of a run: its paths, what exists in it, and what a start does with that.
 
 WORKDIR/config.json     the resolved configuration and the run's identity; results and checkpoints carry its fingerprint
 WORKDIR/versions.json   what the run was made with
 WORKDIR/results/NAME/   an image's results, apart from the run's own files
-WORKDIR/                .gan2shape_jax.json (see `io.output_folders`)
+WORKDIR/                .gan2shape_jax.json (see `io.output_folders`), .lock (see `run.lock`)
 WORKDIR/                failures.json  results.csv  results.md  index.html  latents/NAME.npy
 WORKDIR/                checkpoints/NAME/  tensorboard/NAME/
+WORKDIR/.hosts/failures-N-of-M.json   the images that failed when host N of M last ran
+
+A start locks the folder (`opened`), reads it once and decides once. Each host's share is that of its number, whatever
+is finished, so hosts agree without asking each other; only those that train together wait until all are there. A lost
+host's images are resumed at the next start, from their checkpoints, by however many hosts there are then.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import glob
-import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import pathlib
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,15 +35,22 @@ from ml_collections import ConfigDict
 import gan2shape_jax
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.load import read_config
+from gan2shape_jax.config.schema import OBJECT_STORAGE
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.files import atomic_text, read_object, spare_unreadable
+from gan2shape_jax.io.data import inputs_of
+from gan2shape_jax.io.files import atomic_text, clear_leftovers, read_object, set_aside, spare_unreadable
+from gan2shape_jax.io.image_lists import stem_of
+from gan2shape_jax.io.output_folders import CHECKPOINTS, RUN, require_output_folder
 from gan2shape_jax.results import AWAITS, examine, load_metrics
-from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.run.identity import Identity, read_identity
-from gan2shape_jax.training.decision import INPUTS, State, There
+from gan2shape_jax.run import hosts, lock
+from gan2shape_jax.run.hosts import ALONE, Team
+from gan2shape_jax.run.identity import Identity, digest, identity_of, inherit_auto, read_identity, resolve_auto
+from gan2shape_jax.run.recipe import Plan
+from gan2shape_jax.training.resume import INPUTS, Decision, Existing, Requested, State, decide
 
 TRAINED = ("networks.safetensors", "history.json", "history.csv")
+DETAIL = "detail"  # the folder, in a lift's, of the training with which it ends
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
 
@@ -95,11 +108,12 @@ class RunFolder:
     def checkpoints(self, name: str) -> pathlib.PurePath:
         """Returns the folder of an image's checkpoints: its name, or a hash of one that Orbax takes for a pattern."""
         pattern = glob.has_magic(name)
-        return self.checkpoint_root / (f".image-{text_digest(name)}" if pattern else name)
+        return self.checkpoint_root / (f".image-{digest(name)}" if pattern else name)
 
-    def group_checkpoints(self, key: str) -> pathlib.PurePath:
-        """Returns the folder of the checkpoints of a group of images; `all` for networks that all images share."""
-        return self.checkpoint_root / f".{key}"
+    @property
+    def shared_checkpoints(self) -> pathlib.PurePath:
+        """Folder of the checkpoints of networks that all images share."""
+        return self.checkpoint_root / ".all"
 
     @property
     def networks(self) -> pathlib.Path:
@@ -111,25 +125,17 @@ class RunFolder:
         """Folder of the latents that the run itself finds."""
         return self.root / "latents"
 
-    def kept(self) -> tuple[ConfigDict, Identity] | None:
-        """Returns the configuration and the identity of the run that is there; None if there is none.
-
-        Raises `UserError`: `config.json` cannot be read.
-        """
-        path = self.root / "config.json"
-        return read_identity(path) if path.exists() else None
-
-    def there(self, name: str) -> There:
-        """Returns what is there of an image's result."""
+    def existing(self, name: str) -> Existing:
+        """Returns what exists of an image's result."""
         if not is_result(folder := self.result(name)):
-            return There()
+            return Existing()
         try:
             made_with = examine(folder)
             state: State = "complete" if self.is_finished(name) else "provisional"
         except UserError as error:
-            return There(fault=str(error))
+            return Existing(fault=str(error))
         facts = {key: made_with[key] for key in ("configuration", *INPUTS) if made_with.get(key) is not None}
-        return There(state, facts, str(made_with.get("drawing", "")))
+        return Existing(state, facts, str(made_with.get("drawing", "")))
 
     @property
     def joint(self) -> dict[str, Any]:
@@ -145,11 +151,11 @@ class RunFolder:
         atomic_text(self.root / "joint.json", json.dumps(self.joint | facts, indent=2) + "\n")
 
     @property
-    def networks_there(self) -> There:
-        """What is there of networks that are trained together; each of their files appears whole."""
+    def existing_networks(self) -> Existing:
+        """What exists of networks that are trained together; each of their files appears whole."""
         facts: dict[str, Any] = {key: self.joint[key] for key in ("configuration", "images") if key in self.joint}
         trained = all((self.root / name).is_file() for name in TRAINED)
-        return There("complete" if trained else "begun" if facts else "nothing", facts)
+        return Existing("complete" if trained else "begun" if facts else "nothing", facts)
 
     def is_finished(self, name: str) -> bool:
         """Returns whether the image's results exist, and are no prediction that a refinement is to replace.
@@ -177,6 +183,186 @@ class RunFolder:
         else:
             path.unlink(missing_ok=True)
         return every
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run in its folder, and what is left to do."""
+
+    plan: Plan  # with nothing left to the program
+    identity: Identity
+    folder: RunFolder
+    images: Mapping[str, Decision]  # what happens to this host's share of the images, by name
+    networks: Decision  # what happens to networks that all images share
+
+    @property
+    def config(self) -> ConfigDict:
+        """The run's configuration."""
+        return self.plan.config
+
+    @property
+    def unmade(self) -> list[str]:
+        """The images that are left to compute, by name."""
+        return [name for name, decision in self.images.items() if not decision.exists]
+
+    def requested(self, name: str) -> Requested:
+        """Returns what is asked for of an image's result."""
+        facts = {"configuration": self.identity.fingerprint, **inputs_of(self.config, name)}
+        place = f"{self.folder.result(stem_of(name))} holds a result"
+        return Requested(facts, self.identity.drawing, place=place)
+
+    def requested_networks(self, names: Sequence[str] = ()) -> Requested:
+        """Returns what is asked for of networks that all images share; `names` are these if they are a user's."""
+        images: dict[str, Any] = {"images": list(names)} if names else {}
+        advice = (
+            "choose another --config.workdir; for new images and these networks use --config.recipe=predict "
+            f"--config.networks.pretrained={self.folder.networks}"
+        )
+        facts, place = {"configuration": self.identity.fingerprint, **images}, f"{self.folder.root} holds networks"
+        return Requested(facts, place=place, advice=advice)
+
+
+@contextlib.contextmanager
+def opened(plan: Plan, names: Sequence[str]) -> Iterator[Run]:
+    """Locks the run's folder until the block is left; must precede the first computation.
+
+    `names` are those in the image list. Hosts that train networks together wait for each other and are connected.
+    Raises `UserError`: another run has the folder, it holds another one, or a host is missing.
+    """
+    config, together = plan.config, plan.recipe.shares_networks
+    several, timeout_s = config.runtime.hosts == "auto", config.runtime.hosts_timeout_s
+    team = hosts.team_of(os.environ) if several else ALONE
+    connected = together and several and team.count == 1
+    if connected:
+        team = hosts.of_slice(timeout_s)
+    if team.count > 1 and plan.recipe.trains_each and not config.schedule.reset_weight:
+        raise UserError(
+            "config.schedule.reset_weight is False: each image starts from the networks of the previous "
+            "one, which several hosts cannot do; set it to True, or config.runtime.hosts='one'"
+        )
+    with contextlib.ExitStack() as stack:
+        folder = dataclasses.replace(RunFolder.at(config), team=team)
+        folder = dataclasses.replace(folder, requires=_locked(stack, plan, folder, names))
+        plan, fault = _begun(plan, folder, names)
+        share = list(names[team.index :: team.count])
+        _tidy(folder, [stem_of(name) for name in share])
+        if together and team.count > 1:
+            _await(folder.root, team, timeout_s)
+            if not connected:
+                hosts.connect(team, timeout_s)
+        run, faults = _decided(plan, folder, names, share)
+        if fault and team.leads:
+            set_aside(folder.root / "config.json", fault)
+        for name, why in faults.items():
+            set_aside(folder.result(stem_of(name)), f"it is incomplete: {why}; the image is reconstructed again")
+        try:
+            yield run
+        except Exception:
+            folder.require()  # if the folder was taken away, that is the reason
+            raise
+
+
+def require_usable(plan: Plan, names: Sequence[str]) -> None:
+    """Raises `UserError` if what the run's folder holds, or its name, does not go with this run; nothing is written."""
+    folder = RunFolder.at(plan.config)
+    for place, kind, option in _places(plan, folder):
+        if kind and isinstance(place, pathlib.Path):
+            require_output_folder(place, kind, option)
+    plan, _ = _begun(plan, folder, names)
+    _decided(plan, folder, names, names)
+
+
+def _places(plan: Plan, folder: RunFolder) -> list[tuple[pathlib.PurePath, str, str]]:
+    """Returns the folders that a run holds: its own and that of its checkpoints, which another run might also use.
+
+    With the kind of each, '' for one inside the run's, and the field that names it.
+    """
+    own, kept, field = (folder.root, RUN, "config.workdir"), folder.checkpoint_root, "config.checkpoint.folder"
+    library = OBJECT_STORAGE.get(plan.config.checkpoint.folder.partition("://")[0])
+    if library and not any(map(importlib.util.find_spec, (library, "tensorflow"))):
+        raise UserError(f"{field} {plan.config.checkpoint.folder} needs the library {library}: pip install {library}")
+    if not plan.recipe.trains or _real(kept) == _real(folder.root):
+        return [own]
+    return [own, (kept, CHECKPOINTS if folder.checkpoint_folder else "", field)]
+
+
+def _locked(
+    stack: contextlib.ExitStack, plan: Plan, folder: RunFolder, names: Sequence[str]
+) -> tuple[Callable[[], None], ...]:
+    """Locks the folders of a run; returns what raises if one of them was taken away."""
+    command = plan.config.to_dict()
+    del command["workdir"], command["runtime"]["compilation_cache"]  # paths on the machine itself
+    run = digest([command, list(names)])
+    places = _places(plan, folder)
+    held = (lock.hold(place, kind, option=option, team=folder.team, run=run) for place, kind, option in places)
+    return tuple(map(stack.enter_context, held))
+
+
+def _begun(plan: Plan, folder: RunFolder, names: Sequence[str]) -> tuple[Plan, str]:
+    """Returns the plan, with what it leaves to the program as in the run that exists, and why that cannot be read.
+
+    Raises `UserError`: the folder holds another run, or cannot hold this one.
+    """
+    config, existing = plan.config, Existing()
+    if plan.ends_with_detail:  # hours before it is needed
+        require_output_folder(folder.root / DETAIL, RUN, "a part of config.workdir")
+    if plan.recipe.trains:
+        require_no_pattern(folder.checkpoint_root)
+    require_apart(folder.root, map(stem_of, names))
+    try:
+        if (path := folder.root / "config.json").exists():
+            before, identity = read_identity(path)
+            existing, config = Existing("begun", identity.computed), inherit_auto(config, before)
+    except UserError as error:  # results say themselves what they were made with
+        existing = Existing(fault=str(error))
+    decide(existing, Requested(identity_of(config).computed, place=f"{config.workdir} holds a run"))
+    return dataclasses.replace(plan, config=config), existing.fault
+
+
+def _decided(plan: Plan, folder: RunFolder, names: Sequence[str], share: Sequence[str]) -> tuple[Run, dict[str, str]]:
+    """Returns a run, and the images whose results cannot be read, with why; devices start.
+
+    Raises `UserError`: a result, or networks, are another's.
+    """
+    plan = dataclasses.replace(plan, config=resolve_auto(plan.config, plan.recipe))
+    run = Run(plan, identity_of(plan.config), folder, {}, Decision.MAKE)
+    existing = {name: folder.existing(stem_of(name)) for name in share}
+    # Of what does not exist, the inputs are read when it is made.
+    requested = {name: run.requested(name) for name, result in existing.items() if result.state != "nothing"}
+    images = dict.fromkeys(share, Decision.MAKE)
+    images |= {name: decide(existing[name], asked) for name, asked in requested.items()}
+    if plan.recipe.shares_networks:
+        run = dataclasses.replace(run, networks=decide(folder.existing_networks, run.requested_networks(names)))
+    faults = {name: result.fault for name, result in existing.items() if result.fault}
+    return dataclasses.replace(run, images=images), faults
+
+
+def _await(root: pathlib.Path, team: Team, timeout_s: int) -> None:
+    """Waits until all hosts of the run have locked its folder; raises `UserError` naming those that have not."""
+    if missing := lock.missing_hosts(root, team, timeout_s):
+        raise UserError(
+            f"host {', '.join(map(str, missing))} of {team.count} did not appear in {root} within {timeout_s} s: "
+            "start all hosts at the same time, with the same command, in one folder that all share (NFS, Lustre, "
+            "Filestore, ...); config.runtime.hosts_timeout_s says how long to wait, config.runtime.hosts='one' not to "
+            "look for others"
+        )
+
+
+def _tidy(folder: RunFolder, stems: Sequence[str]) -> None:
+    """Removes what killed writes have left of these images and, where there is no other host, of the run."""
+    own = collections.defaultdict[pathlib.Path, set[str]](set)
+    for path in (place / stem for stem in stems for place in (folder.result(""), folder.latents)):
+        own[path.parent].add(path.name)
+    if folder.team.count > 1:  # others may be writing there
+        for place, of in own.items():
+            clear_leftovers(place, of=of)
+    else:
+        for place in (folder.root, folder.root / ".hosts", *own):
+            clear_leftovers(place)
+
+
+def _real(folder: pathlib.PurePath) -> str:
+    return os.path.realpath(folder) if isinstance(folder, pathlib.Path) else str(folder)
 
 
 def require_no_pattern(checkpoints: pathlib.PurePath) -> None:
@@ -217,11 +403,6 @@ def run_above(folder: pathlib.Path) -> pathlib.Path | None:
     """Returns the run that contains a folder, directly or among its results; None if there is none."""
     runs = (above for above in folder.parents if (above / "config.json").is_file())
     return next((run for run in runs if run == folder.parent or folder.is_relative_to(results_root(run))), None)
-
-
-def text_digest(text: str) -> str:
-    """Returns 16 hex digits of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Slurm and Open MPI say so in each process's environment; elsewhere JAX_PROCESS_ID (from 0) and JAX_NUM_PROCESSES do.
 Hosts whose images are independent need nothing else of each other than the folder that they share: each takes its part
 of the list by its number, whenever it starts, and a lost one takes nothing with it. Hosts that train one set of
-networks meet in that folder (see `start`) and are then connected by `jax.distributed`, which aborts a process that
+networks meet in that folder (`folder.opened`) and are then connected by `jax.distributed`, which aborts a process that
 waits in vain and every process that loses another: so it is asked last, and only where they compute together.
 """
 

@@ -23,19 +23,21 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax import extensions
 from gan2shape_jax.config import set_field
 from gan2shape_jax.config.load import config_of_tree
-from gan2shape_jax.config.schema import fields, flatten
+from gan2shape_jax.config.schema import fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.files import content_of, read_object
-from gan2shape_jax.run.recipes import RECIPES, Recipe
+from gan2shape_jax.networks import modules, precision
+from gan2shape_jax.run.recipe import RECIPES, Recipe
 
-# Fields whose value may be left to the program: a run goes on with what it began with. By field, what leaves it open.
-_LEFT_OPEN = {
+# Fields whose value may be left to the program, and what says so: a run goes on with the values that it began with.
+AUTO_FIELDS = {
     "networks.width": 0,
     "networks.group_base": 0,
     "runtime.precision": "auto",
@@ -130,20 +132,18 @@ def identity_of(
     packages, None for what one would use now.
     """
     recipe, known = RECIPES[config.recipe], files or {}
-    values = flatten(json.loads(json.dumps(config.to_dict())))
-    computed: dict[str, Any] = {}
-    for path, field in fields().items():
-        unset = field.added and not values[path]
-        if field.role != "compute" or path == "recipe" or _in(path, recipe.unread) or unset:
-            continue
-        is_file = field.file and values[path]
-        computed[path] = known.get(path) or content_of(values[path]) if is_file else values[path]
-    computed["recipe"] = recipe.name
+    values = {path: json.loads(json.dumps(operator.attrgetter(path)(config))) for path in fields()}
+    read = {path: field for path, field in fields().items() if not _in(path, recipe.unread)}
+    computed = {path: values[path] for path, field in read.items() if field.role == "compute"}
+    computed = {path: value for path, value in computed.items() if value or not read[path].added}
     drawn = {path: values[path] for path, field in fields().items() if field.role == "draw"}
     if used is None:
         outputs = {f"output.{name}": extensions.version("output", name) for name in extensions.names("output")}
         own = _own_prior(config.category) if computed.get("prior.shape") == "category" else {}
         used = own | _extensions_in(computed) | outputs
+    for path, value in computed.items():
+        if read[path].file and value:
+            computed[path] = known.get(path) or content_of(value)
     for name, version in used.items():
         (drawn if name.startswith("output.") else computed)[f"{_EXTENSION}{name}"] = version
     return Identity(computed, drawn)
@@ -169,41 +169,26 @@ def read_identity(path: pathlib.Path) -> tuple[ConfigDict, Identity]:
     return config, identity_of(config, files=files, used=used)
 
 
-def left_open(config: ConfigDict) -> dict[str, Any]:
-    """Returns the values of the fields that may be left open, by path."""
-    return {path: operator.attrgetter(path)(config) for path in _LEFT_OPEN}
+def inherit_auto(config: ConfigDict, before: ConfigDict) -> ConfigDict:
+    """Returns a run's configuration with the values that it leaves to the program as the run had them before."""
+    return _with_auto(config, lambda path: operator.attrgetter(path)(before))
 
 
-def adopted(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
-    """Returns a run's configuration with the values that it leaves open as in `values`, of the run that is there."""
-    return _with_open(config, lambda path: values.get(path, _LEFT_OPEN[path]))
-
-
-def settled(config: ConfigDict, recipe: Recipe) -> ConfigDict:
-    """Returns a run's configuration with the values that it leaves open chosen for this machine: devices start."""
-    import jax
-
-    from gan2shape_jax.networks import modules, precision
-
-    side = config.image_size
+def resolve_auto(config: ConfigDict, recipe: Recipe) -> ConfigDict:
+    """Returns a run's configuration with the values that it leaves to the program, by this machine: devices start."""
+    side, averaged = config.image_size, config.schedule.average_gradients and recipe.shares_networks
     choices: dict[str, Callable[[], Any]] = {
         "networks.width": lambda: modules.default_width(side),
         "networks.group_base": lambda: modules.default_group_base(side),
-        "runtime.precision": lambda: precision.chosen(config.runtime.precision, jax.default_backend()),
-        "schedule.batches_per_iteration": lambda: _batches(config, recipe, jax.device_count()),
+        "runtime.precision": lambda: precision.chosen(precision.AUTO, jax.default_backend()),
+        "schedule.batches_per_iteration": lambda: jax.device_count() if averaged else int(recipe.shares_networks),
     }
-    return _with_open(config, lambda path: choices[path]())
+    return _with_auto(config, lambda path: choices[path]())
 
 
-def _batches(config: ConfigDict, recipe: Recipe, devices: int) -> int:
-    if not recipe.shares_networks:
-        return 0
-    return devices if config.schedule.average_gradients else 1
-
-
-def _with_open(config: ConfigDict, value_of: Callable[[str], Any]) -> ConfigDict:
+def _with_auto(config: ConfigDict, value_of: Callable[[str], Any]) -> ConfigDict:
     chosen = config.copy_and_resolve_references().unlock()
-    for path, unset in _LEFT_OPEN.items():
-        if operator.attrgetter(path)(config) == unset:
+    for path, auto in AUTO_FIELDS.items():
+        if operator.attrgetter(path)(config) == auto:
             set_field(chosen, path, value_of(path))
     return chosen.lock()

@@ -24,13 +24,13 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.streams import run_key
 from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.results import Projection
-from gan2shape_jax.run import hosts, prepare, start
-from gan2shape_jax.run.plan import Plan
+from gan2shape_jax.run import hosts, prepare
+from gan2shape_jax.run.folder import Run
 from gan2shape_jax.run.runner import FAILURES, RunContext, WorkItems, failures_of, run_context, write_predictions
 from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.training import loop, network_files
-from gan2shape_jax.training.decision import Skip, Wanted, decide, require
 from gan2shape_jax.training.devices import padding_note
+from gan2shape_jax.training.resume import Requested
 from gan2shape_jax.training.shared import require_enough, shared
 from gan2shape_jax.training.task import Task
 
@@ -46,25 +46,23 @@ def require_enough_for(config: ConfigDict, names: list[str]) -> None:
         )
 
 
-def train_jointly(plan: Plan, names: list[str]) -> int:
+def train_jointly(run: Run, names: list[str]) -> int:
     """Trains on all images of the list, or goes on with that, and writes the results; returns 1 if one failed, or 0.
 
     Raises `UserError`: a file of the run or of any image is unusable.
     """
-    with start.begin(plan, names, stay=True) as started:
-        require_enough_for(started.plan.config, names)
-        with run_context(started) as context:
-            return _run(context, names)
+    require_enough_for(run.config, names)
+    with run_context(run) as context:
+        return _run(context, names)
 
 
 def _run(context: RunContext, names: list[str]) -> int:
     """Does the work of `train_jointly`, in a folder that has been tidied."""
-    config, folder, frozen, started = context.config, context.folder, context.frozen, context.started
-    wanted = started.networks_wanted(names)
-    trained = isinstance(require(decide(folder.networks_there, wanted)), Skip)
+    config, folder, frozen = context.config, context.folder, context.frozen
+    requested, trained = context.requested_networks(names), context.networks.exists
     if folder.team.leads:
         atomic_text(folder.root / "images.txt", "\n".join(names) + "\n")
-        folder.note_joint(**wanted.made_with)
+        folder.note_joint(**requested.made_with)
     images, failures = [], dict[str, str]()
     for name in names:
         try:
@@ -94,15 +92,14 @@ def _run(context: RunContext, names: list[str]) -> int:
         if context.plan.model is None:
             context.monitor.say("results come when training is done: there is no model that could predict them")
         else:
-            own = [name for work_item in started.work_items for name in work_item]
             with WorkItems(folder, names, context.monitor.say) as work_items:
-                write_predictions(context, own, work_items, by_name.__getitem__, lambda settings: initial, grader)
-        train(context, task, initial, title="all-images", wanted=wanted)
+                write_predictions(context, work_items, by_name.__getitem__, lambda settings: initial, grader)
+        train(context, task, initial, title="all-images", requested=requested)
     jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
     if not trained:
-        hosts.wait_for(lambda: folder.networks_there.state == "complete")
+        hosts.wait_for(lambda: folder.existing_networks.state == "complete")
     if folder.team.leads:
-        remove_folder(folder.group_checkpoints("all"))  # the networks and the history have been written
+        remove_folder(folder.shared_checkpoints)  # the networks and the history have been written
     like = models.shapes(task.settings)
     params = network_files.load_networks(folder.networks, like, task.settings)
     history = json.loads((folder.root / "history.json").read_text())
@@ -118,15 +115,15 @@ def _run(context: RunContext, names: list[str]) -> int:
             config,
             project=explain.projector(params, prepared, frozen),
             extra={"history.csv": explain.history_csv(own).encode()},
-            made_with=started.wanted(name).record,
+            made_with=context.requested(name).record,
         )
 
     def projector(name: str) -> Projection:
         return explain.projector(params, dataclasses.replace(by_name[name], settings=task.settings), frozen)
 
     with WorkItems(folder, names, context.monitor.say) as work_items:
-        work_items.redraw(started, config, projector)
-        for (name,) in work_items.unfinished(started.work_items):
+        work_items.redraw(context, projector)
+        for (name,) in work_items.unfinished(context.images):
             work_items.write({name: functools.partial(write, name)})
         return work_items.status
 
@@ -137,12 +134,12 @@ def train(
     initial: models.Params,
     *,
     title: str,
-    wanted: Wanted,
+    requested: Requested,
     drawn: Callable[[Phase, Prediction], Prediction] | None = None,
 ) -> None:
     """Trains the networks from `initial`, or resumes from a checkpoint, and writes them with their history.
 
-    `title` is for the console and the curves; `wanted` is what checkpoints must be of.
+    `title` is for the console and the curves; `requested` is what checkpoints must be of.
     `drawn` receives the reconstruction at the end of a phase and returns what is shown in TensorBoard; None shows it
     unchanged.
     """
@@ -151,13 +148,13 @@ def train(
     # Only where the history has a row: each checkpoint has passed the task's checks.
     if config.recipe in ("lift", "finetune"):
         cadence = dataclasses.replace(cadence, checkpoint=-(-cadence.checkpoint // cadence.log) * cadence.log)
-    with context.monitor.watch([title]) as watcher:
+    with context.monitor.watch(title) as watcher:
         if drawn:
             show = watcher.on_phase_end
             watcher = dataclasses.replace(watcher, on_phase_end=lambda phase, view: show(phase, drawn(phase, view)))
         state, history = loop.run_schedule(
-            *(task, context.plan.schedule, initial, folder.group_checkpoints("all"), cadence, watcher),
-            wanted,
+            *(task, context.plan.schedule, initial, folder.shared_checkpoints, cadence, watcher),
+            requested,
         )
     if not folder.team.leads:
         return

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from gan2shape_jax.config.load import as_detail_training
 from gan2shape_jax.detection import faces
 from gan2shape_jax.errors import DivergedError
 from gan2shape_jax.io import data
@@ -37,17 +38,17 @@ from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8, write_png
 from gan2shape_jax.results.views import draw_sample_sheet
-from gan2shape_jax.run import hosts, joint, prepare, start
-from gan2shape_jax.run.plan import Plan
+from gan2shape_jax.run import hosts, joint, prepare
+from gan2shape_jax.run.folder import DETAIL, Run
+from gan2shape_jax.run.recipe import run_experiment
 from gan2shape_jax.run.runner import RunContext, run_context
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import devices, network_files
-from gan2shape_jax.training.decision import Skip, decide, require
 
 _WITH_LANDMARKS = 512  # samples that landmarks are measured on
 
 
-def lift_gan(plan: Plan, names: Sequence[str]) -> int:
+def lift_gan(run: Run, names: Sequence[str]) -> None:
     """Lifts the GAN, resuming from a checkpoint where there is one.
 
     `names` are images that the recipe 'train_detail' mixes with samples; the others use none.
@@ -56,27 +57,28 @@ def lift_gan(plan: Plan, names: Sequence[str]) -> int:
       UserError: a file is unusable.
       DivergedError: the loss is not finite, or the networks collapse, a second time.
     """
-    with start.begin(plan, [], stay=True) as started:
-        folder, wanted = started.folder, started.networks_wanted()
-        trained = isinstance(require(decide(folder.networks_there, wanted)), Skip)
-        model = folder.root / model_file.NAME
-        if trained and model.is_file():
-            spare_unreadable(model, model_file.read_facts)  # made again from the networks
-            if model.is_file() and model_file.read_facts(model):
-                return 0
-        with run_context(started) as context:
-            lift = _Lift(**vars(context))
-            if folder.team.leads:
-                folder.note_joint(**wanted.made_with)
-            if not trained and plan.recipe.name == "train_detail":
-                lift.train_detail(names)
-            elif not trained:
-                lift.train_twice()
-            jax.distributed.shutdown()
-            if folder.team.leads:
-                remove_folder(folder.group_checkpoints("all"))  # the networks and the history have been written
-                lift.write_model()
-    return 0
+    if not (run.networks.exists and _has_model(run)):
+        with run_context(run) as context:
+            _Lift(**vars(context)).make_model(names)
+
+
+def _has_model(run: Run) -> bool:
+    """Whether a lift's model has been written; one that cannot be read is set aside, and made from the networks."""
+    model = run.folder.root / model_file.NAME
+    spare_unreadable(model, model_file.read_facts)
+    return model.is_file() and model_file.read_facts(model) is not None
+
+
+def teach_detail(config: ConfigDict) -> int:
+    """Teaches a lifted model's albedo detail, in a run of its own inside the lift's folder."""
+    pictures, model = config.lift.detail_pictures, f"{config.workdir}/{model_file.NAME}"
+    if jax.process_count() > 1:  # which cannot connect a second time
+        print(f"the variant `train_detail`, with --config.networks.pretrained={model}, teaches its albedo detail")
+        return 0
+    print(f"teaching its albedo detail, by {pictures:,} pictures (0 in config.lift.detail_pictures leaves this out)")
+    detail = config.copy_and_resolve_references().unlock()
+    detail = as_detail_training(detail, model=model, folder=f"{config.workdir}/{DETAIL}", pictures=pictures)
+    return run_experiment(detail.lock())
 
 
 def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels, **options: Any) -> task_lib.Lift:
@@ -89,6 +91,19 @@ def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels
 @dataclasses.dataclass(frozen=True)
 class _Lift(RunContext):
     """A lift in its folder."""
+
+    def make_model(self, names: Sequence[str]) -> None:
+        """Trains the networks unless they exist, and writes the model."""
+        if self.folder.team.leads:
+            self.folder.note_joint(**self.requested_networks().made_with)
+        if not self.networks.exists and self.plan.recipe.name == "train_detail":
+            self.train_detail(names)
+        elif not self.networks.exists:
+            self.train_twice()
+        jax.distributed.shutdown()
+        if self.folder.team.leads:
+            remove_folder(self.folder.shared_checkpoints)  # the networks and the history have been written
+            self.write_model()
 
     def _returns(self) -> int:
         """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
@@ -151,7 +166,7 @@ class _Lift(RunContext):
                 atomic_file(path, lambda part: write_png(part, contact_sheet), parents=True)
             return jax.tree.map(lambda leaf: leaf[0], views)
 
-        joint.train(self, task, initial, title="samples", wanted=self.started.networks_wanted(), drawn=drawn)
+        joint.train(self, task, initial, title="samples", requested=self.requested_networks(), drawn=drawn)
 
     def train_detail(self, names: Sequence[str]) -> None:
         """Teaches a model's `DETAIL` by samples that are never shown twice, from the newest checkpoint or the model."""

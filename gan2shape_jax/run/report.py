@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import importlib.util
 import pathlib
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -31,7 +32,6 @@ with epy.lazy_imports():  # they import PyTorch if installed, which takes second
 
 _EVERY_S = 10.0  # between lines that say how far a run is, where there is no terminal
 _MEASURED = 0.1  # images that have to be done before their speed says how long the rest takes
-_PLACE = ("phase", "step", "iteration")  # what says where a row of the history belongs
 
 
 class Monitor(contextlib.ExitStack):
@@ -59,7 +59,7 @@ class Monitor(contextlib.ExitStack):
             bars.TextColumn("{task.fields[left]}"),
             console=self.console,
         )
-        self._count, self._done = 0, 0  # images: to do, begun
+        self._count, self._begun = 0, 0  # images: to do, begun
         self._speed = _Speed(schedule)
         self._told = -_EVERY_S
 
@@ -82,40 +82,32 @@ class Monitor(contextlib.ExitStack):
         """Notes how many images are to be done, for the time that is left."""
         self._count = count
 
-    def _left(self, before: int, together: int, phase: Phase, done: int) -> str:
-        """Returns which image of all is under way and, once that is known, how long the rest takes.
-
-        `before` images are done, and `together` are under way, in this iteration of this phase.
-        """
-        count = max(self._count, self._done)
-        share = (self._cost(phase.number) + phase.kind.cost * done) / self._whole
-        place = f"{min(before + int(share * together) + 1, count)} of {count}" if count > 1 else ""
-        seconds = self._speed.left(phase, done, count - before - together)
+    def _left(self, phase: Phase, done: int) -> str:
+        """Returns which image of all is under way and, once that is known, how long the rest takes."""
+        count = max(self._count, self._begun)
+        place = f"{self._begun} of {count}" if count > 1 else ""
+        seconds = self._speed.left(phase, done, count - self._begun)
         about = "" if seconds is None else f"{_about(seconds)} left"
         return ", ".join(filter(None, [place, about]))
 
     @contextlib.contextmanager
-    def watch(self, names: Sequence[str]) -> Iterator[Watcher]:
-        """Watches images until the context is left: one progress, and curves and pictures of each image.
-
-        An image's row is under `images` in the history's, and its picture in that with a leading axis; a name that is
-        not there, as of networks that all images share, has the whole row and the picture without such an axis.
-        """
-        title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    def watch(self, title: str) -> Iterator[Watcher]:
+        """Watches an image, or networks that images share, until the context is left: progress, curves and pictures."""
         with contextlib.ExitStack() as stack:
-            before = self._done
-            self._done += len(names)  # also those that fail
-            row = self._bars.add_task(one_line(title), total=max(self._count, self._done), phase="", loss="-", left="")
+            before = self._begun
+            self._begun += 1  # also one that fails
+            row = self._bars.add_task(one_line(title), total=max(self._count, self._begun), phase="", loss="-", left="")
             stack.callback(self._bars.remove_task, row)
-            self._speed.begin(self.console.get_time(), len(names))
-            folders = [self._tensorboard / name for name in names] if self._tensorboard else []
-            curves = [stack.enter_context(_Curves(self._schedule, folder)) for folder in folders]
+            self._speed.begin(self.console.get_time())
+            curves = _Curves(self._schedule, self._tensorboard / title) if self._tensorboard else None
+            if curves:
+                stack.enter_context(curves)
 
             def progress(phase: Phase, done: int, loss: float | None) -> None:
                 share, now = (self._cost(phase.number) + phase.kind.cost * done) / self._whole, self.console.get_time()
                 self._speed.note(now, phase, done)
-                left = self._left(before, len(names), phase, done)
-                self._bars.update(row, completed=before + share * len(names), phase=phase.label, left=left)
+                left = self._left(phase, done)
+                self._bars.update(row, completed=before + share, phase=phase.label, left=left)
                 if loss is not None:
                     self._bars.update(row, loss=f"{loss:.4f}")
                 if not self.console.is_terminal and (loss is not None or now - self._told >= _EVERY_S):
@@ -125,19 +117,13 @@ class Monitor(contextlib.ExitStack):
                     self.say(f"{clock} {one_line(title)}: {where}{left and f'; {left}'}")
                 self.check()
 
-            def record(line: dict[str, Any]) -> None:
-                for name, own in zip(names, curves):
-                    image = line.get("images", {}).get(name)
-                    own.record(line if image is None else {key: line[key] for key in _PLACE} | image)
-
-            def phase_end(phase: Phase, view: Prediction) -> None:
-                for index, own in enumerate(curves):
-                    own.phase_end(phase, view, index)
-
             def resume(phase: Phase, done: int) -> None:
                 self.say(f"{title}: continues from {phase.label}, iteration {done} of {phase.iterations}")
 
-            yield Watcher(on_resume=resume, on_progress=progress, on_record=record, on_phase_end=phase_end)
+            watcher = Watcher(on_resume=resume, on_progress=progress)
+            if curves:
+                watcher = dataclasses.replace(watcher, on_record=curves.record, on_phase_end=curves.phase_end)
+            yield watcher
 
     def _cost(self, count: int) -> float:
         """Returns how much work the first phases are, in iterations of the cheapest step."""
@@ -163,30 +149,30 @@ class _Speed:
 
     def __init__(self, schedule: tuple[Phase, ...]):
         self._schedule = schedule
-        self._timed: dict[str, tuple[float, int]] = {}  # seconds, and iterations times images, by the step's name
-        self._between: list[float] = []  # seconds an image, of the groups that are done without the first one
-        self._group = (0.0, 0, 0.0)  # of the group under way: when it began, its images, seconds of its iterations
+        self._timed: dict[str, tuple[float, int]] = {}  # seconds, and iterations, by the step's name
+        self._between: list[float] = []  # seconds of each image that is done, but for the first one
+        self._image = (0.0, 0.0)  # of the image under way: when it began, seconds of its iterations
         self._last: tuple[float, int, int] | None = None  # its last report: when, the phase's number, iterations done
-        self._begun = 0  # groups
+        self._begun = 0  # images
 
-    def begin(self, now: float, images: int) -> None:
-        """Notes when images begin that are trained together; those before them are done."""
-        begun, before, iterations = self._group
+    def begin(self, now: float) -> None:
+        """Notes when an image begins; those before it are done."""
+        begun, iterations = self._image
         if self._begun > 1:
-            self._between.append(max(now - begun - iterations, 0) / before)
-        self._group, self._last, self._begun = (now, images, 0.0), None, self._begun + 1
+            self._between.append(max(now - begun - iterations, 0))
+        self._image, self._last, self._begun = (now, 0.0), None, self._begun + 1
 
     def note(self, now: float, phase: Phase, done: int) -> None:
         """Notes that this many iterations of a phase are done."""
         if self._last is not None and self._last[1] == phase.number:
-            (begun, images, iterations), (before, _, first) = self._group, self._last
+            (begun, iterations), (before, _, first) = self._image, self._last
             seconds, count = self._timed.get(phase.step, (0.0, 0))
-            self._timed[phase.step] = seconds + now - before, count + (done - first) * images
-            self._group = begun, images, iterations + now - before
+            self._timed[phase.step] = seconds + now - before, count + done - first
+            self._image = begun, iterations + now - before
         self._last = now, phase.number, done
 
     def left(self, phase: Phase, done: int, others: int) -> float | None:
-        """Returns the seconds that are left of the images under way, in this iteration, and of `others`.
+        """Returns the seconds that are left of the image under way, in this iteration, and of `others`.
 
         None until it is known how long a tenth of an image takes.
         """
@@ -203,7 +189,7 @@ class _Speed:
         image = [takes(phase, phase.iterations) for phase in self._schedule]
         rest = takes(phase, phase.iterations - done) + sum(image[phase.number + 1 :])
         between = sum(self._between) / len(self._between) if self._between else 0.0
-        return rest * self._group[1] + others * (sum(image) + between)
+        return rest + others * (sum(image) + between)
 
 
 class _Curves(contextlib.ExitStack):
@@ -227,10 +213,9 @@ class _Curves(contextlib.ExitStack):
             if isinstance(value, float):
                 self._write(summary.scalar(f"{row['step']}/{key}", value), row["phase"], row["iteration"])
 
-    def phase_end(self, phase: Phase, view: Prediction, index: int) -> None:
-        """Adds pictures of the reconstruction at the end of a phase; of several, of that at the index."""
-        leaves = map(np.asarray, (view.depth, view.albedo, view.reconstruction))
-        depth, albedo, reconstruction = (leaf[index] if view.depth.ndim > 2 else leaf for leaf in leaves)
+    def phase_end(self, phase: Phase, view: Prediction) -> None:
+        """Adds pictures of the reconstruction at the end of a phase."""
+        depth, albedo, reconstruction = map(np.asarray, (view.depth, view.albedo, view.reconstruction))
         nearness = (depth.max() - depth) / max(float(np.ptp(depth)), 1e-6)  # white is near
         for key, picture in {
             "albedo": albedo / 2 + 0.5,

@@ -1,4 +1,4 @@
-"""Goes through the images of a run, one after another or several at once, each with its own networks.
+"""Goes through the images of a run, one after another.
 
 Finished images are skipped, images that fail do not stop the others, and results are written in another thread while
 the next images are trained. `WorkItems` is what runs of every mode share.
@@ -14,7 +14,6 @@ import errno
 import functools
 import pathlib
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,17 +31,27 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.streams import Stream, key_of, run_key
+from gan2shape_jax.networks.modules import param_shapes
 from gan2shape_jax.photos import explain, judge
-from gan2shape_jax.results import AWAITS, Projection, Reconstruction, Row, print_table, write_page, write_table
-from gan2shape_jax.run import prepare, redraw, start
-from gan2shape_jax.run.folder import RunFolder, is_result
-from gan2shape_jax.run.identity import Identity
-from gan2shape_jax.run.plan import Plan
+from gan2shape_jax.results import (
+    AWAITS,
+    Projection,
+    Reconstruction,
+    Row,
+    examine,
+    load,
+    print_table,
+    write_page,
+    write_table,
+)
+from gan2shape_jax.results.outputs import BY_GAN, undrawn_files
+from gan2shape_jax.run import prepare
+from gan2shape_jax.run.folder import Run, RunFolder, is_result
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import cadence_of, release_freed_memory
 from gan2shape_jax.stylegan2 import Architecture
-from gan2shape_jax.training import groups, loop, network_files, task
-from gan2shape_jax.training.decision import Wanted
+from gan2shape_jax.training import loop, network_files
+from gan2shape_jax.training.resume import Decision
 
 # Writing summaries takes longer the more images there are: until the end, the pause between writes is this many times
 # the duration of the last one.
@@ -71,7 +80,7 @@ def failures_of(names: Sequence[str], error: Exception) -> dict[str, str]:
 
 
 class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
-    """A run's work items, that is, images by name in groups that are trained together; most have one image.
+    """The images of a run, by name, and what has become of them.
 
     A context manager; leaving it waits until results that are being written are complete, and after Ctrl-C brings the
     summaries of all images up to date: `results.csv`, `results.md`, `index.html`, `failures.json`, the console's table.
@@ -86,7 +95,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         *,
         ahead: int = 1,
     ):
-        """Goes through a list of images; `say` prints a line, `ahead` work items may wait to be written."""
+        """Goes through a list of images; `say` prints a line, that many results `ahead` may wait to be written."""
         self.folder = folder
         self._say = say
         self._ahead = ahead
@@ -117,15 +126,20 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         """0, or 1 if an image has failed."""
         return 1 if self._failures else 0
 
-    def unfinished(self, groups: Sequence[Sequence[str]]) -> Iterator[list[str]]:
-        """Yields the groups with an unfinished image, and reports finished ones; at the end, prints the run's table."""
-        for group in groups:
+    def unfinished(self, images: Mapping[str, Decision], at_once: int = 1) -> Iterator[list[str]]:
+        """Yields so many images at once, unless all of these exist, and reports those that do.
+
+        At the end, prints the run's table.
+        """
+        names = list(images)
+        for first in range(0, len(names), at_once):
+            group = names[first : first + at_once]
             self.folder.require()
-            finished = [stem for stem in map(stem_of, group) if self.folder.is_finished(stem)]
-            for stem in finished:
-                self._say(f"{stem}: finished before, skipped")
-            if len(finished) < len(group):
-                yield list(group)
+            exist = [name for name in group if images[name].exists]
+            for name in exist:
+                self._say(f"{stem_of(name)}: finished before, skipped")
+            if len(exist) < len(group):
+                yield group
         self.wait()
         print_table(self._rows)
 
@@ -160,7 +174,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self._failures.pop(stem, None)
         self.fail({})
 
-    def write(self, jobs: Mapping[str, Callable[[], None]], after: Callable[[], None] = lambda: None) -> None:
+    def write(self, jobs: Mapping[str, Callable[[], None]], after: Callable[[], object] = lambda: None) -> None:
         """Has images' results written in another thread, by jobs that may raise `FAILURES`; then calls `after`."""
 
         def write_all() -> dict[str, str]:
@@ -177,23 +191,19 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self._writing.append(self._background.submit(write_all))
         self._note_written(self._ahead)
 
-    def redraw(
-        self,
-        started: start.Start,
-        config: ConfigDict,
-        projector: Callable[[str], Projection | None] = lambda name: None,
-    ) -> None:
-        """Has the images that are there, and whose drawing is another's, drawn anew; `projector` as for `redraw`."""
+    def redraw(self, run: Run, projector: Callable[[str], Projection | None] = lambda name: None) -> None:
+        """Has the images that exist, and whose drawing is another's, drawn anew; `projector` as for `redraw`."""
 
         def drawn(name: str) -> None:
             self.folder.require()
-            folder, drawing = self.folder.result(stem_of(name)), started.identity.drawing
-            redraw.redraw(folder, config, drawing, functools.partial(projector, name))
+            folder, drawing = self.folder.result(stem_of(name)), run.identity.drawing
+            redraw(folder, run.config, drawing, functools.partial(projector, name))
 
-        for name in started.redraw:
+        outdated = [name for name, decision in run.images.items() if decision is Decision.REDRAW]
+        for name in outdated:
             self._say(f"{stem_of(name)}: drawn anew from what is kept")
             self.write({name: functools.partial(drawn, name)})
-        if started.redraw:
+        if outdated:
             self.wait()
 
     def wait(self) -> None:
@@ -202,7 +212,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self.summarize()
 
     def _note_written(self, most: int) -> None:
-        """Notes work items whose results have been written; waits until at most `most` are pending."""
+        """Notes results that have been written; waits until at most `most` are pending."""
         while self._writing and (len(self._writing) > most or self._writing[0].done()):
             self.fail(self._writing.popleft().result())
 
@@ -239,52 +249,64 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
 
 
 @dataclasses.dataclass(frozen=True)
-class RunContext:
+class RunContext(Run):
     """What all images of a run share; created by `run_context`."""
 
-    started: start.Start
     architecture: Architecture
     frozen: FrozenModels
     monitor: Monitor
 
-    @property
-    def plan(self) -> Plan:
-        """What the run does."""
-        return self.started.plan
-
-    @property
-    def folder(self) -> RunFolder:
-        """The run's folder."""
-        return self.started.folder
-
-    @property
-    def identity(self) -> Identity:
-        """What makes the run itself."""
-        return self.started.identity
-
-    @property
-    def config(self) -> ConfigDict:
-        """The run's configuration."""
-        return self.plan.config
-
 
 @contextlib.contextmanager
-def run_context(started: start.Start) -> Iterator[RunContext]:
+def run_context(run: Run) -> Iterator[RunContext]:
     """Loads the frozen networks, writes the configuration, and shows progress until the block is left."""
-    plan, config, folder = started.plan, started.plan.config, started.folder
+    plan, config, folder = run.plan, run.config, run.folder
     architecture, frozen = prepare.load_frozen(plan)
-    folder.describe(config, started.identity, plan.record)
+    folder.describe(config, run.identity, plan.record)
     # Images with networks of their own have their own curves on each host.
     curves = config.logging.tensorboard and (folder.team.leads or plan.recipe.trains_each)
     monitor = Monitor(plan.schedule, folder.root / "tensorboard" if curves else None)
     monitor.say(f"{plan.recipe.name}: {plan.recipe.words}")  # the first line that a newcomer reads
     with monitor:
-        yield RunContext(started, architecture, frozen, monitor)
+        yield RunContext(**vars(run), architecture=architecture, frozen=frozen, monitor=monitor)
+
+
+def draws_by_gan(config: ConfigDict) -> bool:
+    """Whether a configuration's results have pictures by the GAN, if there is one."""
+    return bool(config.outputs.gan_images) and config.outputs.preset == "all"
+
+
+def kept_projector(path: pathlib.Path, prepared: PreparedImage, frozen: FrozenModels) -> Projection | None:
+    """Returns the projector of the trained encoder in a file of networks; None if that was not kept."""
+    if not path.is_file():
+        return None
+    like = {"encoder": param_shapes(models.modules(prepared.settings)["encoder"])}
+    params = network_files.load_networks(path, like, prepared.settings, needed=("encoder",))
+    return explain.projector({"encoder": params["encoder"]}, prepared, frozen)
+
+
+def redraw(
+    folder: pathlib.Path, config: ConfigDict, drawing: str, projector: Callable[[], Projection | None] = lambda: None
+) -> None:
+    """Writes a finished result's folder anew, drawn as `config.outputs` says, with all else that is in it.
+
+    Args:
+      folder: the result's.
+      config: the run's.
+      drawing: the hash of how it is drawn, for its record.
+      projector: returns what draws the GAN's pictures; where it returns None, those that are there stay.
+
+    Raises `UserError`: the result cannot be read, or the folder cannot be written.
+    """
+    result = load(folder)
+    made_with: dict[str, Any] = examine(folder) | {"drawing": drawing}
+    project = projector() if draws_by_gan(config) else None
+    keep = BY_GAN if draws_by_gan(config) and project is None else ()
+    explain.write(result, folder, config, project=project, extra=undrawn_files(folder, keep), made_with=made_with)
 
 
 def write_predictions(
     context: RunContext,
-    names: Sequence[str],
     work_items: WorkItems,
     prepare: Callable[[str], PreparedImage],
     networks: Callable[[Settings], models.Params],
@@ -296,12 +318,12 @@ def write_predictions(
     that it awaits its refinement (`AWAITS`), which replaces it as a whole. `prepare` loads an image by its name,
     `networks` returns the model's for settings.
     """
-    folder, monitor, names_by_stem = context.folder, context.monitor, {stem_of(name): name for name in names}
-    new = [name for name in names if not is_result(folder.result(stem_of(name)))]
+    folder, monitor = context.folder, context.monitor
+    new = [name for name, decision in context.images.items() if decision is Decision.MAKE]
 
-    def write(result: Reconstruction) -> None:
+    def write(name: str, result: Reconstruction) -> None:
         folder.require()
-        made_with = context.started.wanted(names_by_stem[result.name]).record
+        made_with = context.requested(name).record
         explain.write(result, folder.result(result.name), context.config, preset="mesh", made_with=made_with)
 
     for name in new:
@@ -314,7 +336,7 @@ def write_predictions(
             except FAILURES as error:
                 work_items.fail(failures_of([name], error))
                 continue
-            work_items.write({name: functools.partial(write, result)})
+            work_items.write({name: functools.partial(write, name, result)})
     if not new:
         return
     work_items.wait()
@@ -325,38 +347,30 @@ def write_predictions(
         monitor.say(f"page: {page}, {images} as the model sees {them}; {then} now")
 
 
-def train_images(plan: Plan, names: list[str]) -> int:
+def train_images(run: Run, names: list[str]) -> int:
     """Reconstructs every image of the list, each with its own networks; returns 0, or 1 if an image failed.
 
     Raises `UserError`: the GAN or the folder is unusable, so that no image could succeed.
     """
-    with start.begin(plan, names) as started, run_context(started) as context:
+    with run_context(run) as context:
         monitor, plan, config = context.monitor, context.plan, context.config
         grader = judge.load_grader(plan, (context.architecture, context.frozen.discriminator))
         trainer = Trainer(**vars(context), names=names, grader=grader)
-        left = [
-            name
-            for work_item in started.work_items
-            for name in work_item
-            if not context.folder.is_finished(stem_of(name))
-        ]
-        monitor.expect(len(left))
+        monitor.expect(len(run.unmade))
         # Without `reset_weight`, an image starts from the results of the one before it.
         with WorkItems(context.folder, names, monitor.say, ahead=int(config.schedule.reset_weight)) as work_items:
-            work_items.redraw(started, config, trainer.kept_projector)
+            work_items.redraw(run, trainer.kept_projector)
             if plan.recipe.name == "refine":
-                trainer.predict(
-                    [name for name in left if not is_result(context.folder.result(stem_of(name)))], work_items
-                )
-            for work_item in work_items.unfinished(trainer.groups(started.work_items)):
-                for images in trainer.compatible(work_item, work_items):
-                    trainer.train(images, work_items)
+                trainer.predict(work_items)
+            for (name,) in work_items.unfinished(run.images):
+                for prepared in work_items.usable([name], trainer.prepare).values():
+                    trainer.train(name, prepared, work_items)
             return work_items.status
 
 
 def no_gan_because(config: ConfigDict) -> str | None:
     """Returns why the GAN is not loaded, '' if no pictures through it are asked for; None if there can be some."""
-    if not (config.outputs.gan_images and config.outputs.preset == "all"):
+    if not draws_by_gan(config):
         return ""
     if not pathlib.Path(config.gan.checkpoint).is_file():
         return f"there is no config.gan.checkpoint {config.gan.checkpoint}"
@@ -365,116 +379,85 @@ def no_gan_because(config: ConfigDict) -> str | None:
     return None
 
 
-def predict_images(plan: Plan, names: list[str]) -> int:
+def predict_images(run: Run, names: list[str]) -> int:
     """Explains every image of the list with `config.networks.pretrained`; returns 0, or 1 if an image failed.
 
     Raises `UserError`: the networks or the statistics are unusable.
     """
-    with start.begin(plan, names) as started:
-        plan, config = started.plan, started.plan.config
-        reason, folder = no_gan_because(config), started.folder
-        gan = prepare.load_frozen(plan, perceptual_weights=False) if reason is None else None
-        networks = explain.load_predictor(plan, gan)
-        folder.describe(config, started.identity, plan.record)
-        params, frozen = networks.params, networks.frozen
-        at_once = _AT_ONCE if len(started.work_items) >= _MANY and frozen.generator is None else 1
-        with Monitor(plan.schedule, None) as monitor, WorkItems(folder, names, monitor.say) as work_items:
-            monitor.say(f"{plan.recipe.name}: {plan.recipe.words}")
-            if reason:
-                monitor.say(f"no pictures by the GAN: {reason}")
+    plan, config, folder = run.plan, run.config, run.folder
+    reason = no_gan_because(config)
+    gan = prepare.load_frozen(plan, perceptual_weights=False) if reason is None else None
+    networks = explain.load_predictor(plan, gan)
+    folder.describe(config, run.identity, plan.record)
+    params, frozen = networks.params, networks.frozen
+    at_once = _AT_ONCE if len(run.images) >= _MANY and frozen.generator is None else 1
+    with Monitor(plan.schedule, None) as monitor, WorkItems(folder, names, monitor.say) as work_items:
+        monitor.say(f"{plan.recipe.name}: {plan.recipe.words}")
+        if reason:
+            monitor.say(f"no pictures by the GAN: {reason}")
 
-            def write(name: str, prepared: PreparedImage, result: Reconstruction) -> None:
-                if sentence := judge.sentence_of(result.name, result.metrics):
-                    monitor.say(sentence)
-                has_latent = prepared.example.latent is not None
-                project = explain.projector(params, prepared, frozen) if has_latent else None
-                made_with = started.wanted(name).record
-                explain.write(result, folder.result(result.name), config, project=project, made_with=made_with)
+        def write(name: str, prepared: PreparedImage, result: Reconstruction) -> None:
+            if sentence := judge.sentence_of(result.name, result.metrics):
+                monitor.say(sentence)
+            has_latent = prepared.example.latent is not None
+            project = explain.projector(params, prepared, frozen) if has_latent else None
+            made_with = run.requested(name).record
+            explain.write(result, folder.result(result.name), config, project=project, made_with=made_with)
 
-            def projector(name: str) -> Projection | None:
-                prepared = networks.prepared(data.load_item(config, name))
-                return None if prepared.example.latent is None else explain.projector(params, prepared, frozen)
+        def projector(name: str) -> Projection | None:
+            prepared = networks.prepared(data.load_item(config, name))
+            return None if prepared.example.latent is None else explain.projector(params, prepared, frozen)
 
-            work_items.redraw(started, config, projector)
-            for group in work_items.unfinished(groups.grouped(started.work_items, at_once)):
-                monitor.check()
-                # Finished ones too: where an image stands among the others decides its last bits.
-                images = work_items.usable(group, lambda name: networks.prepared(data.load_item(config, name)))
-                try:
-                    examples = [prepared.example for prepared in images.values()]
-                    if examples and at_once > 1:  # they have the same settings
-                        views = reconstruction.predict_batch(params, examples, frozen, networks.settings, size=at_once)
-                    else:
-                        views = [
-                            explain.predict(params, prepared.example, frozen, prepared.settings)
-                            for prepared in images.values()
-                        ]
-                    ungraded = {
-                        name: explain.reconstruct_ungraded(params, prepared, frozen, networks.grader, view=view)
-                        for (name, prepared), view in zip(images.items(), views, strict=True)
-                        if not folder.is_finished(stem_of(name))
-                    }
-                    seen = judge.assessments(networks.grader, [*ungraded.values()])
-                    results = {
-                        name: judge.graded(networks.grader, result, assessment)
-                        for (name, result), assessment in zip(ungraded.items(), seen, strict=True)
-                    }
-                except FAILURES as error:
-                    work_items.fail(failures_of(list(images), error))
-                    continue
-                work_items.write(
-                    {name: functools.partial(write, name, images[name], result) for name, result in results.items()}
-                )
-            return work_items.status
+        work_items.redraw(run, projector)
+        for group in work_items.unfinished(run.images, at_once):
+            monitor.check()
+            # Finished ones too: where an image stands among the others decides its last bits.
+            images = work_items.usable(group, lambda name: networks.prepared(data.load_item(config, name)))
+            try:
+                examples = [prepared.example for prepared in images.values()]
+                if examples and at_once > 1:  # they have the same settings
+                    views = reconstruction.predict_batch(params, examples, frozen, networks.settings, size=at_once)
+                else:
+                    views = [
+                        explain.predict(params, prepared.example, frozen, prepared.settings)
+                        for prepared in images.values()
+                    ]
+                ungraded = {
+                    name: explain.reconstruct_ungraded(params, prepared, frozen, networks.grader, view=view)
+                    for (name, prepared), view in zip(images.items(), views, strict=True)
+                    if not run.images[name].exists
+                }
+                seen = judge.assessments(networks.grader, [*ungraded.values()])
+                results = {
+                    name: judge.graded(networks.grader, result, assessment)
+                    for (name, result), assessment in zip(ungraded.items(), seen, strict=True)
+                }
+            except FAILURES as error:
+                work_items.fail(failures_of(list(images), error))
+                continue
+            work_items.write(
+                {name: functools.partial(write, name, images[name], result) for name, result in results.items()}
+            )
+        return work_items.status
 
 
 @dataclasses.dataclass(frozen=True)
 class Trainer(RunContext):
-    """A run of images that have networks of their own: trains one or several at once."""
+    """A run of images that have networks of their own."""
 
     names: Sequence[str]
     grader: judge.Grader
     _kept: dict[str, models.Params] = dataclasses.field(default_factory=dict, init=False)
 
-    def groups(self, work_items: Sequence[list[str]]) -> list[list[str]]:
-        """Returns finished images, then groups that are under way, then the other images in groups of a good size."""
-        finished = [
-            work_item
-            for work_item in work_items
-            if len(work_item) == 1 and self.folder.is_finished(stem_of(work_item[0]))
-        ]
-        unfinished = [work_item for work_item in work_items if work_item not in finished]
-        requested, count = self.config.runtime.images_at_once, sum(map(len, unfinished))
-        if not self.config.schedule.reset_weight:
-            return finished + groups.grouped(unfinished, 1)
-        single = [work_item[0] for work_item in unfinished if len(work_item) == 1]
-        size = groups.choose_size(requested, count, jax.local_devices(), lambda: self._bytes_of_one(single))
-        if size < min(requested, count):
-            warnings.warn(
-                f"config.runtime.images_at_once is {requested}; {size} at once on this CPU: more images than cores "
-                "take longer together than one by one",
-                stacklevel=2,
-            )
-        return finished + groups.grouped(unfinished, size)
-
-    def _bytes_of_one(self, names: list[str]) -> int:
-        """Returns the bytes that the first usable image takes; 0 if there is none. Errors are reported later."""
-        for name in names:
-            try:
-                return groups.bytes_of_one(self.prepare(name), self.frozen)
-            except FAILURES as error:
-                failures_of([name], error)  # raises where the disk is full
-        return 0
-
-    def predict(self, names: Sequence[str], work_items: WorkItems) -> None:
-        """Writes what the model makes of those images that have no result yet, see `write_predictions`."""
+    def predict(self, work_items: WorkItems) -> None:
+        """Writes what the model makes of images that have no result yet, see `write_predictions`."""
 
         def prepared(name: str) -> PreparedImage:
             """Loads an image without its latent, which may take long to find."""
             item = data.load_item(self.config, name)
             return prepare.prepare_image(self.plan, item, None, self.architecture, self.frozen)
 
-        write_predictions(self, names, work_items, prepared, self._pretrained_or_fresh, self.grader)
+        write_predictions(self, work_items, prepared, self._pretrained_or_fresh, self.grader)
 
     def prepare(self, name: str) -> PreparedImage:
         """Loads an image of the list and its files; inverts the GAN if it has no latent."""
@@ -483,57 +466,28 @@ class Trainer(RunContext):
             self.monitor.say(f"{prepared.name}: latent by inversion, mean absolute error {prepared.inversion_l1:.3f}")
         return prepared
 
-    def compatible(self, names: list[str], work_items: WorkItems) -> Iterator[dict[str, PreparedImage]]:
-        """Yields the usable images of a unit, by name, in groups that can be trained at once."""
-        images = work_items.usable(names, self.prepare)
-        while images:
-            first = next(iter(images.values()))
-            compatible = {name: prepared for name, prepared in images.items() if task.compatible(first, prepared)}
-            images = {name: prepared for name, prepared in images.items() if name not in compatible}
-            yield compatible
-
-    def train(self, images: dict[str, PreparedImage], work_items: WorkItems) -> None:
-        """Trains images at once, and has `work_items` write the results of those whose loss stayed finite."""
-        names, stems = list(images), [prepared.name for prepared in images.values()]
+    def train(self, name: str, prepared: PreparedImage, work_items: WorkItems) -> None:
+        """Trains an image's networks, and has `work_items` write the result; a failure is reported there."""
+        checkpoints, requested = self.folder.checkpoints(prepared.name), self.requested(name)
         try:
-            initial = self._initial(*next(iter(images.items())))
-            prepared = list(images.values())
-            if len(names) > 1:
-                groups.record(self.folder.root, names)
-            facts: dict[str, Any] = {"configuration": self.identity.fingerprint, "images": names}
-            facts |= {"inputs": [dict(self.started.wanted(name).inputs) for name in names]}
-            with self.monitor.watch(stems) as watcher:
-                state, history = loop.run_schedule(
-                    task.independent(prepared, self.frozen),
+            initial = self._initial(name, prepared)
+            with self.monitor.watch(prepared.name) as watcher:
+                trained = loop.train(
+                    prepared,
+                    self.frozen,
                     self.plan.schedule,
                     initial,
-                    self._checkpoints(names),
+                    checkpoints,
                     cadence_of(self.config),
                     watcher,
-                    Wanted(facts),
+                    requested,
                 )
         except FAILURES as error:
-            failures = failures_of(names, error)
-            if len(names) > 1 and "RESOURCE_EXHAUSTED" in str(error):
-                self._forget(names)  # so that the next start may form other groups
-                advice = f"{len(names)} images at once need more memory than this device has: set a smaller"
-                failures = {stem: f"{why}; {advice} config.runtime.images_at_once" for stem, why in failures.items()}
-            work_items.fail(failures)
+            work_items.fail(failures_of([name], error))
             return
-        state = jax.device_get(state)  # frees the device for the next group
         release_freed_memory()
-        labels = {phase.number: phase.label for phase in self.plan.schedule}
-        if broken := loop.failures_of(history, stems, labels):
-            work_items.fail(broken)
-        lost = [name for name in names if stem_of(name) in broken]
-        together: dict[str, Any] = {"together": names, "broken": lost} if len(names) > 1 else {}
-        jobs: dict[str, Callable[[], None]] = {}
-        for index, (name, image) in enumerate(zip(names, prepared)):
-            if image.name not in broken and not self.folder.is_finished(image.name):
-                own = loop.Trained(task.one_of(state, index), loop.own_history(history, image.name))
-                made_with = self.started.wanted(name).record | together
-                jobs[name] = functools.partial(self.write, image, initial, own, made_with)
-        work_items.write(jobs, after=functools.partial(self._forget, names))
+        job = functools.partial(self.write, prepared, initial, trained, requested.record)
+        work_items.write({name: job}, after=functools.partial(remove_folder, checkpoints))
 
     def _initial(self, name: str, prepared: PreparedImage) -> models.Params:
         """Returns what an image starts from: the previous image's networks, pretrained, or random ones (seeded)."""
@@ -582,17 +536,6 @@ class Trainer(RunContext):
 
     def kept_projector(self, name: str) -> Projection | None:
         """Returns the projector of a finished image's encoder; None if that was not kept."""
-        return redraw.kept_projector(
+        return kept_projector(
             self.folder.result(stem_of(name)) / "networks.safetensors", self.prepare(name), self.frozen
         )
-
-    def _forget(self, names: list[str]) -> None:
-        """Removes the checkpoints of images that no longer need them."""
-        groups.finish(self.folder.root, names)
-        remove_folder(self._checkpoints(names))
-
-    def _checkpoints(self, names: list[str]) -> pathlib.PurePath:
-        """Returns the folder of the checkpoints of an image, or of a group."""
-        if len(names) == 1:
-            return self.folder.checkpoints(stem_of(names[0]))
-        return self.folder.group_checkpoints(groups.key_of(names))

@@ -31,19 +31,10 @@ _CACHING = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_c
 
 
 def set_up_runtime(config: ConfigDict) -> None:
-    """Sets up what must precede the first computation: kept programs, GPU determinism, CPU devices."""
+    """Sets up what must precede the first computation: kept programs, GPU determinism."""
     keep_programs(config.runtime.compilation_cache)
     if config.runtime.deterministic:
         add_flag("--xla_gpu_deterministic_ops=true")
-    # Refining by turned pictures has only been measured with all images on one CPU device.
-    turned = config.recipe == "refine" and config.refinement.samples == "turned"
-    if config.recipe in ("train", "refine") and not turned and config.runtime.images_at_once > 1:
-        # On a CPU, images side by side on a thread each take less time than one after another on all cores, and a
-        # program for one image compiles much faster than one for all of them (docs/reports/speed.md). Where
-        # computation has already begun, as in a notebook, the devices stay as they are.
-        with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", min(config.runtime.images_at_once, os.cpu_count() or 1))
-            add_flag("--xla_cpu_multi_thread_eigen=false")
 
 
 def add_flag(flag: str) -> None:

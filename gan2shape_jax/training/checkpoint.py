@@ -30,7 +30,7 @@ from jaxtyping import PyTree
 
 from gan2shape_jax.errors import FatalRunError, UserError
 from gan2shape_jax.io.files import set_aside
-from gan2shape_jax.training.decision import There, Wanted, decide, require
+from gan2shape_jax.training.resume import Existing, Requested, decide
 
 with epy.lazy_imports():  # Orbax takes seconds, and prediction does not need it
     import orbax.checkpoint as ocp
@@ -53,14 +53,14 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     Use as a context manager: exiting it waits for pending writes.
     """
 
-    def __init__(self, folder: pathlib.PurePath, *, keep: int, wanted: Wanted | None = None):
+    def __init__(self, folder: pathlib.PurePath, *, keep: int, requested: Requested | None = None):
         """Opens, or creates, a folder.
 
         It is a local path or an object-storage `epath.Path`, in which the newest `keep` checkpoints are kept.
-        `wanted` is what one must be of to be resumed from: the configuration's fingerprint, ...
+        `requested` is what one must be of to be resumed from: the configuration's fingerprint, ...
         """
         self._folder = folder
-        self._wanted = wanted or Wanted({})
+        self._requested = requested or Requested({})
         self._local = folder if isinstance(folder, pathlib.Path) else None
         with self._in_words():
             self._manager = ocp.CheckpointManager(
@@ -87,7 +87,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         with self._in_words():
             if self._local and shutil.disk_usage(self._local).free < needed:
                 raise FatalRunError(f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: {_MAKE_ROOM}")
-            whole = {"made_with": dict(self._wanted.made_with), "arrays": _kinds(state), "record": record}
+            whole = {"made_with": dict(self._requested.made_with), "arrays": _kinds(state), "record": record}
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(whole))  # type: ignore[call-arg]
             self._manager.save(done, args=items)
 
@@ -127,7 +127,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         except Exception as error:  # Orbax and TensorStore raise all kinds on bytes that are not a checkpoint
             return _reason(error)
         place = f"checkpoint {self._folder}/{step} cannot be used: it was"
-        require(decide(There("begun", made_with), dataclasses.replace(self._wanted, place=place, advice=_ELSEWHERE)))
+        decide(Existing("begun", made_with), dataclasses.replace(self._requested, place=place, advice=_ELSEWHERE))
         if arrays != _kinds(like := template(record)):
             raise UserError(f"{place} made with another set of networks; {_ELSEWHERE}")
         try:

@@ -1,17 +1,12 @@
-"""Many images on many devices: how arrays are laid out on them, and programs of one image made programs of many.
+"""Networks that many images share, on many devices: how arrays are laid out on these.
 
-Arrays of independent images have the images as their first axis, which is sharded over the devices of a mesh; nothing
-is exchanged between images or devices. What shared networks need is replicated, and only what the replicas of an
-iteration see is sharded.
-
-Programs are `jax.jit`ted and follow the shardings of their arguments. `for_each` alone names what a device computes, by
-`jax.shard_map`: networks that differ between images are convolutions with a kernel for each, which the compiler can
-only group, and grouped ones are slow on CPU.
+What is shared is replicated, and only what the replicas of an iteration see is sharded. Programs are `jax.jit`ted and
+follow the shardings of their arguments.
 """
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,11 +15,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "images"
-
-
-def mesh_for(images: int) -> Mesh:
-    """Returns the mesh for independent images: at most that many of this host's devices."""
-    return Mesh(np.array(jax.local_devices()[:images]), (AXIS,))
 
 
 def platform_of(mesh: Mesh) -> str:
@@ -68,35 +58,6 @@ def sharing(mesh: Mesh) -> contextlib.AbstractContextManager[Any]:
     return jax.sharding.use_abstract_mesh(mesh.abstract_mesh) if mesh.size > 1 else contextlib.nullcontext()
 
 
-def for_each(function: Callable[..., Any], mesh: Mesh | None, *, shared: int) -> Callable[..., Any]:
-    """Turns a function of one image into a function of many, to be called inside `jax.jit`.
-
-    Its last `shared` arguments are the same for all images, those before are an image's own. The returned function
-    takes the same arguments; the leaves of its result, and of all arguments but the last `shared`, have the images as
-    first axis. `mesh` has the devices that hold the images; None leaves the function as it is.
-    """
-    if mesh is None:
-        return function
-
-    def local(*arguments):
-        own, rest = arguments[:-shared], arguments[-shared:]
-        if mesh.size > 1:  # gradients belong to an image, also of what meets arguments that all images share
-            rest = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), rest)
-        count = jax.tree.leaves(own)[0].shape[0]
-        if count == 1:  # only a reshape: no copies
-            alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), own), *rest)
-            return jax.tree.map(lambda leaf: leaf.reshape(1, *leaf.shape), alone)
-        if platform_of(mesh) == "cpu":  # where a convolution with a kernel for every image is several times slower
-            return stack([function(*pick(own, i), *rest) for i in range(count)])
-        return jax.vmap(lambda mine: function(*mine, *rest))(own)
-
-    def sharded(*arguments):
-        specs = (PartitionSpec(AXIS),) * (len(arguments) - shared) + (PartitionSpec(),) * shared
-        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS))(*arguments)
-
-    return local if mesh.size == 1 else sharded
-
-
 def stack(trees: Sequence[Any]) -> Any:
     """Stacks the images' pytrees, all of the same structure, along a new first axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
@@ -110,13 +71,6 @@ def pick(tree: Any, index: Any) -> Any:
 def _is_default(mesh: Mesh) -> bool:
     """Whether the mesh is the default device alone. Arrays that are bound to it would have programs compiled again."""
     return list(mesh.devices.flat) == jax.local_devices()[:1]
-
-
-def place(tree: Any, mesh: Mesh) -> Any:
-    """Spreads arrays of many images over the devices; the number of images must be a multiple of their number."""
-    if _is_default(mesh):
-        return jax.device_put(tree, may_alias=False)
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -8,7 +8,7 @@ many, is a `Task`.
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import PreparedImage, TrainState
 from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.checkpoint import Checkpoints
-from gan2shape_jax.training.decision import Wanted
+from gan2shape_jax.training.resume import Requested
 
 # Takes the place of the step's name in the history's first row, which has the errors before any training.
 START = "start"
@@ -106,15 +106,15 @@ def run_schedule(
     folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
-    wanted: Wanted | None = None,
+    requested: Requested | None = None,
 ) -> Trained:
     """Trains a task's networks through the schedule, resuming from a checkpoint if there is one.
 
-    `initial` are the parameters to start from; `folder` is that of the task's checkpoints, None keeps none; `wanted`
+    `initial` are the parameters to start from; `folder` is that of the task's checkpoints, None keeps none; `requested`
     is what checkpoints must be of, see `Checkpoints`. Raises `UserError`: the loss is not finite, or the checkpoint
     does not fit the configuration. After Ctrl-C `KeyboardInterrupt`, after SIGTERM `Terminated`, once all is saved.
     """
-    kept = Checkpoints(folder, keep=cadence.keep, wanted=wanted) if folder else contextlib.nullcontext()
+    kept = Checkpoints(folder, keep=cadence.keep, requested=requested) if folder else contextlib.nullcontext()
     with kept as checkpoints:
         progress = _restored(task, schedule, initial, checkpoints, watcher) or _begun(task, initial, watcher)
         before = sum(phase.iterations for phase in schedule[: progress.phase])
@@ -206,12 +206,12 @@ def train(
     folder: pathlib.PurePath | None,
     cadence: Cadence,
     watcher: Watcher,
-    wanted: Wanted | None = None,
+    requested: Requested | None = None,
 ) -> Trained:
     """Trains one image's networks; further arguments as for `run_schedule`."""
-    task = task_lib.independent([prepared], frozen)
-    state, history = run_schedule(task, schedule, initial, folder, cadence, watcher, wanted)
-    return Trained(task_lib.one_of(state, 0), own_history(history, prepared.name))
+    task = task_lib.OneImage(jax.device_put(prepared.context(frozen)), axis=True)
+    state, history = run_schedule(task, schedule, initial, folder, cadence, watcher, requested)
+    return Trained(jax.tree.map(lambda leaf: leaf[0], state), history)
 
 
 def _row(phase: Phase, done: int, scalars: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
@@ -231,16 +231,3 @@ def _row(phase: Phase, done: int, scalars: dict[str, Any], errors: dict[str, Any
 def own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     """Returns one image's positions, losses and errors from the rows that have them."""
     return [{key: row[key] for key in _POSITION} | row["images"][name] for row in history if "images" in row]
-
-
-def failures_of(history: list[dict[str, Any]], names: Sequence[str], labels: dict[int, str]) -> dict[str, str]:
-    """Returns a message, by name, for each image whose loss became non-finite; `labels` maps phases to labels."""
-    failures: dict[str, str] = {}
-    for name in names:
-        broken = (row for row in own_history(history, name) if not np.isfinite(row.get("loss", 0.0)))
-        if row := next(broken, None):
-            failures[name] = (
-                f"the loss became {row['loss']} in {labels[row['phase']]}, iteration {row['iteration']}; check the "
-                "image and its latent, or lower config.optimizer.learning_rate"
-            )
-    return failures

@@ -43,7 +43,7 @@ from gan2shape_jax.method.step2 import STEP2
 from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.devices import AXIS
-from gan2shape_jax.training.task import compiled_with, means, one_image, per_step, phase_keys, scores
+from gan2shape_jax.training.task import OneImage, compiled_with, means, per_step, phase_keys, scores
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -197,7 +197,7 @@ class Shared:
     # Called as samples are projected, with the number of images done and the total number of images.
     on_collected: Callable[[int, int], None] = lambda done, count: None
     # Returns an image's projected samples; by default by the encoder that all images share.
-    project: Callable[[TrainState, Phase, Context], ProjectedSamples] = lambda state, phase, context: one_image(
+    project: Callable[[TrainState, Phase, Context], ProjectedSamples] = lambda state, phase, context: OneImage(
         context
     ).phase_constants(state, phase)
 
@@ -267,7 +267,7 @@ class Shared:
 
     def _cache(self, state: TrainState, phase: Phase, index: int) -> Step1Cache:
         context = Context(self.examples[index], self.frozen, self.settings)
-        cache = one_image(context).phase_constants(state, phase)
+        cache = OneImage(context).phase_constants(state, phase)
         # Moving megabytes of features in every iteration would cost more than recomputing them.
         return jax.device_get(dataclasses.replace(cache, features=None))
 

@@ -1,7 +1,7 @@
-"""What the training loop trains: N examples, whose networks are independent or shared.
+"""What the training loop trains: one image with networks of its own, or networks that many images share.
 
-`Independent` images each have networks of their own; one image is N = 1. In joint training (`shared.Shared`), all
-images share one set of networks; a lift (`lift.task`) is made of such tasks. The steps are always those of `method`.
+In joint training (`shared.Shared`), all images share one set of networks; a lift (`lift.task`) is made of such tasks.
+The steps are always those of `method`.
 """
 
 import dataclasses
@@ -13,18 +13,15 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from gan2shape_jax.method import iteration as iteration_lib
 from gan2shape_jax.method import metrics, models, reconstruction
 from gan2shape_jax.method import settings as settings_lib
 from gan2shape_jax.method import state as state_lib
-from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.state import Context, Example, Iteration, PreparedImage, Step, TrainState
+from gan2shape_jax.method.state import Context, Example, Iteration, Step, TrainState
 from gan2shape_jax.method.step1 import STEP1
 from gan2shape_jax.method.streams import Stream, key_of
-from gan2shape_jax.training import devices
 
 
 def scores(view: reconstruction.Prediction, example: Example, settings: settings_lib.Settings) -> dict[str, float]:
@@ -71,7 +68,7 @@ class Task(Protocol):
         """Runs `count` iterations from `iteration`; returns the state and the last one's scalars. Donates the state."""
 
     def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Returns the mean scalars of the latest iterations, for the history; independent images add `images`."""
+        """Returns the mean scalars of the latest iterations, for the history."""
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
@@ -97,9 +94,23 @@ def per_step(make: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
+def _alone(function: Callable[..., Any], *, axis: bool, shared: int) -> Callable[..., Any]:
+    """Gives a function of one image's arguments, the last `shared` apart, and results a leading axis of length one.
+
+    Without `axis` it stays as it is.
+    """
+
+    def of_one(*arguments):
+        own, rest = arguments[:-shared], arguments[-shared:]
+        alone = function(*jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), own), *rest)
+        return jax.tree.map(lambda leaf: leaf.reshape(1, *leaf.shape), alone)
+
+    return of_one if axis else function
+
+
 @per_step
-def program(step: Step, *, flip: bool, count: int, mesh: Mesh | None) -> Any:
-    """Returns the compiled iteration, or `count` iterations, of all images; see `iteration.iterate`."""
+def program(step: Step, *, flip: bool, count: int, axis: bool = False) -> Any:
+    """Returns the compiled iteration of one image, or `count` iterations; see `iteration.iterate` and `OneImage`."""
 
     def single(state, constants, example, key, number, frozen, settings):
         context = Context(example, frozen, settings)
@@ -114,8 +125,8 @@ def program(step: Step, *, flip: bool, count: int, mesh: Mesh | None) -> Any:
         return state, jax.tree.map(lambda scalar: scalar[-1], metrics)
 
     # Many where launches are costly; on CPU, convolutions in a scan fall off XLA's fast path.
-    function = devices.for_each(many if count > 1 else single, mesh, shared=3)
-    return compiled_with(function, devices.platform_of(mesh) if mesh else jax.default_backend())
+    function = _alone(many if count > 1 else single, axis=axis, shared=3)
+    return compiled_with(function, jax.default_backend())
 
 
 def compiled_with(function: Callable[..., Any], platform: str) -> Any:
@@ -128,38 +139,38 @@ def compiled_with(function: Callable[..., Any], platform: str) -> Any:
 
 
 @per_step
-def _caching(step: Step, *, flip: bool, mesh: Mesh | None) -> Any:
-    """Returns the compiled `Step.cache` of all images."""
+def _caching(step: Step, *, flip: bool, axis: bool) -> Any:
+    """Returns the compiled `Step.cache`."""
     cache: Any = step.cache
 
     def of_image(params, example, frozen, settings):
         return cache(params, Context(example, frozen, settings), flip=flip)
 
-    return jax.jit(devices.for_each(of_image, mesh, shared=2))
+    return jax.jit(_alone(of_image, axis=axis, shared=2))
 
 
 @per_step
-def collecting(step: Step, *, mesh: Mesh | None) -> Any:
-    """Returns what computes one batch of what a step collects, of all images; see `Step.collect`."""
+def collecting(step: Step, *, axis: bool = False) -> Any:
+    """Returns what computes one batch of what a step collects; see `Step.collect`."""
     collect: Any = step.collect
 
     def single(params, factors, cache, example, key, number, frozen, settings):
         return collect(params, Iteration(key, number, factors, cache), Context(example, frozen, settings))
 
-    return jax.jit(devices.for_each(single, mesh, shared=3))
+    return jax.jit(_alone(single, axis=axis, shared=3))
 
 
-@functools.partial(jax.jit, static_argnames="mesh")
-def _reconstruct(params, example, frozen, settings, *, mesh):
-    return devices.for_each(reconstruction.reconstruction_of, mesh, shared=2)(params, example, frozen, settings)
+@functools.partial(jax.jit, static_argnames="axis")
+def _reconstruct(params, example, frozen, settings, *, axis):
+    return _alone(reconstruction.reconstruction_of, axis=axis, shared=2)(params, example, frozen, settings)
 
 
-@functools.partial(jax.jit, static_argnames=("networks", "mesh"))
-def _fresh_optimizer(state, settings, *, networks, mesh):
+@functools.partial(jax.jit, static_argnames=("networks", "axis"))
+def _fresh_optimizer(state, settings, *, networks, axis):
     def fresh(state, settings):
         return iteration_lib.fresh_optimizer(state, networks, settings).opt_state
 
-    return devices.for_each(fresh, mesh, shared=1)(state, settings)
+    return _alone(fresh, axis=axis, shared=1)(state, settings)
 
 
 @functools.partial(jax.jit, static_argnames="stream")
@@ -170,30 +181,32 @@ def phase_keys(keys: jax.Array, number: int | jax.Array, *, stream: Stream) -> j
 
 
 @dataclasses.dataclass(frozen=True)
-class Independent:
-    """The task of one or several images, each with its own networks; see `Task`.
+class OneImage:
+    """The task of one image, with networks of its own; see `Task`. All randomness derives from the image's key.
 
-    Parameters, optimiser state and data have a leading axis of images. All randomness derives from each image's own
-    key, so an image's result does not depend on the others, apart from rounding. An image whose values become
-    non-finite is noted in the history and does not affect its neighbours.
+    In a loop, arrays have a leading axis of length one (`axis`): the compiler fuses what has none differently, which
+    changes the last bits of what is trained. Single phases outside a loop go without.
     """
 
-    names: tuple[str, ...]  # the images' names, without those that only pad the axis
-    example: Example  # the examples of all images, along a first axis whose length is a multiple of the devices' number
-    frozen: FrozenModels  # the frozen networks, on every device
-    settings: settings_lib.Settings  # the settings, shared by all images
-    mesh: Mesh | None  # the devices that hold the images; None for one image without an axis of images (`one_image`)
+    context: Context
+    axis: bool = False
 
     window = 1
+
+    @property
+    def settings(self) -> settings_lib.Settings:
+        """See `Task`."""
+        return self.context.settings
+
+    @functools.cached_property
+    def _example(self) -> Example:
+        example: Example = self.context.example
+        return jax.tree.map(lambda leaf: leaf[None], example) if self.axis else example
 
     def initial(self, params: models.Params) -> TrainState:
         """See `Task`."""
         state = state_lib.initial_state(params, self.settings)
-        if self.mesh is None:
-            return jax.tree.map(jnp.array, state)
-        count = len(self.example.key)
-        every = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), state)
-        return devices.place(every, self.mesh)
+        return jax.tree.map(lambda leaf: jnp.array(np.asarray(leaf)[None] if self.axis else leaf), state)
 
     def begin(self, state: TrainState, phase: Phase) -> TrainState:
         """See `Task`."""
@@ -203,12 +216,12 @@ class Independent:
 
     def fresh_optimizer(self, state: TrainState, phase: Phase) -> TrainState:
         """See `Task`."""
-        fresh = _fresh_optimizer(state, self.settings, networks=phase.kind.networks, mesh=self.mesh)
+        fresh = _fresh_optimizer(state, self.settings, networks=phase.kind.networks, axis=self.axis)
         return dataclasses.replace(state, opt_state=fresh)
 
     def _cached(self, state: TrainState, phase: Phase) -> Any:
-        cached = _caching(phase.kind, flip=phase.flip, mesh=self.mesh)
-        return cached(state.params, self.example, self.frozen, self.settings)
+        cached = _caching(phase.kind, flip=phase.flip, axis=self.axis)
+        return cached(state.params, self._example, self.context.frozen, self.settings)
 
     def phase_constants(self, state: TrainState, phase: Phase) -> Any:
         """See `Task`."""
@@ -218,83 +231,36 @@ class Independent:
         cache = self._cached(state, phase)
         if step.collect is None:
             return cache
-        keys = phase_keys(self.example.key, phase.number, stream=Stream.COLLECT)
-        collected = collecting(step, mesh=self.mesh)
-
-        def batch(number: int) -> Any:
-            own = state.params, state.factors, cache, self.example, keys
-            return collected(*own, number, self.frozen, self.settings)
-
-        batches = [batch(number) for number in range(self.settings.collect_iters)]
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1 if self.mesh else 0), *batches)
+        keys = phase_keys(self._example.key, phase.number, stream=Stream.COLLECT)
+        collected = collecting(step, axis=self.axis)
+        own = state.params, state.factors, cache, self._example, keys
+        everywhere = self.context.frozen, self.settings
+        batches = [collected(*own, number, *everywhere) for number in range(self.settings.collect_iters)]
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=int(self.axis)), *batches)
 
     def advance(
         self, state: TrainState, phase: Phase, iteration: int, constants: Any, count: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """See `Task`."""
-        run = program(phase.kind, flip=phase.flip, count=count, mesh=self.mesh)
-        keys = phase_keys(self.example.key, phase.number, stream=Stream.TRAIN)
+        run = program(phase.kind, flip=phase.flip, count=count, axis=self.axis)
+        keys = phase_keys(self._example.key, phase.number, stream=Stream.TRAIN)
         number = jnp.asarray(iteration, jnp.int32)
-        return run(state, constants, self.example, keys, number, self.frozen, self.settings)
+        return run(state, constants, self._example, keys, number, self.context.frozen, self.settings)
 
     def averages(self, scalars: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Returns means over the images that are still finite, with each image's scalars under `images`."""
-        return self._rows(jax.device_get(scalars[-1]) if scalars else {})
+        """Returns the scalars of the latest iteration."""
+        row = jax.device_get(scalars[-1]) if scalars else {}
+        return {name: np.asarray(value).item() for name, value in row.items()}
 
     def examine(
         self, state: TrainState, phase: Phase | None, done: int
     ) -> tuple[reconstruction.Prediction | None, dict[str, Any]]:
-        """Returns all reconstructions, along a first axis, and mean errors with each image's under `images`."""
-        example = reconstruction.drop_training_fields(self.example)
-        view = _reconstruct(state.params, example, self.frozen, self.settings, mesh=self.mesh)
-        if self.example.true_depth is None:
-            return view, {"images": {name: {} for name in self.names}}
-        errors = metrics.depth_metrics(
-            view.warped_depth, self.example.true_depth, view.valid, camera=self.settings.camera
-        )
-        return view, self._rows(jax.device_get(errors))
-
-    def _rows(self, columns: dict[str, Any]) -> dict[str, Any]:
-        """Means of scalars of shape `(images,)`, with each image's own under `images`."""
-        own = {name: {key: float(values[i]) for key, values in columns.items()} for i, name in enumerate(self.names)}
-        whole = [row for row in own.values() if all(np.isfinite(value) for value in row.values())]
-        return means(whole or list(own.values())) | {"images": own}
-
-
-def one_image(context: Context) -> Independent:
-    """Returns the task of one image, for single phases outside a loop: its states have no axis of images."""
-    return Independent((), context.example, context.frozen, context.settings, None)
-
-
-def one_of(state: TrainState, index: int) -> TrainState:
-    """Returns one image's state from that of independent images, on the default device."""
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf[index])), state)
-
-
-def compatible(first: PreparedImage, second: PreparedImage) -> bool:
-    """Whether two images can be trained at once: same settings, and arrays of the same shapes and dtypes."""
-    import chex  # here, because its import is slow
-
-    try:
-        chex.assert_trees_all_equal_shapes_and_dtypes(first.example, second.example)
-        chex.assert_trees_all_equal(first.settings, second.settings)
-    except AssertionError:
-        return False
-    return True
-
-
-def independent(images: Sequence[PreparedImage], frozen: FrozenModels, mesh: Mesh | None = None) -> Independent:
-    """Returns the task of images that are `compatible`; copies of the last one pad the axis.
-
-    There is at least one. `mesh` has the devices to use; None means as many of this host's as there are images.
-    """
-    mesh = mesh or devices.mesh_for(len(images))
-    examples = [image.example for image in images]
-    examples += examples[-1:] * (-len(images) % mesh.size)
-    return Independent(
-        names=tuple(image.name for image in images),
-        example=devices.place(devices.stack(examples), mesh),
-        frozen=devices.replicate(frozen, mesh),
-        settings=devices.replicate(images[0].settings, mesh),
-        mesh=mesh,
-    )
+        """Returns the reconstruction and its errors."""
+        example = reconstruction.drop_training_fields(self._example)
+        view = _reconstruct(state.params, example, self.context.frozen, self.settings, axis=self.axis)
+        errors: dict[str, Any] = {}
+        if self._example.true_depth is not None:
+            depths = view.warped_depth, self._example.true_depth, view.valid
+            errors = jax.device_get(metrics.depth_metrics(*depths, camera=self.settings.camera))
+        shown = jax.tree.map(lambda leaf: leaf[0], view) if self.axis else view
+        return shown, {name: np.asarray(value).item() for name, value in errors.items()}

@@ -187,11 +187,11 @@ def test_a_saved_configuration_that_no_run_could_have_had_is_refused(path, value
 
 @pytest.mark.parametrize("spec", ["cat", "cat:lift", "people:lift"])
 def test_the_bundled_configurations_have_all_they_need(tmp_path, spec):
-    from gan2shape_jax.run import check
+    from gan2shape_jax.run import preflight
 
     config = load_config(spec).unlock()
     config.workdir = str(tmp_path / spec.replace(":", "_"))
-    assert check.examine(config.lock()) == [], spec
+    assert preflight.examine(config.lock()) == [], spec
 
 
 def test_the_licence_of_the_bundled_cats_names_its_holder():

@@ -148,7 +148,6 @@ def test_the_bundled_faces_keep_what_is_theirs(fields):
             {"recipe": "lift", "schedule.batches_per_iteration": "2", "schedule.average_gradients": "False"},
             "eration is 2",
         ),
-        ({"runtime.images_at_once": "2", "schedule.reset_weight": "False"}, "starts from the previous one"),
         ({"data.mask_source": "mean"}, "config.lift.mean_mask is empty"),
         ({"data.mask_source": "parser"}, "no parser finds objects of the category 'ictface'"),
         ({"recipe": "lift", "lift.masks": "parser"}, "lift.masks is 'parser', but no parser finds"),

@@ -22,7 +22,7 @@ import optax  # noqa: E402
 from gan2shape_jax.method import models  # noqa: E402
 from gan2shape_jax.method.iteration import optimizer  # noqa: E402
 from gan2shape_jax.method.state import Context, Iteration, TrainState  # noqa: E402
-from gan2shape_jax.run.recipes import recipe_of  # noqa: E402
+from gan2shape_jax.run.recipe import RECIPES  # noqa: E402
 from gan2shape_jax.training import devices as devices_lib  # noqa: E402
 from gan2shape_jax.training import shared as shared_lib  # noqa: E402
 from helpers.tiny import asset, images_of, tiny_config  # noqa: E402
@@ -40,7 +40,7 @@ def _parts(folder: pathlib.Path):
     group, frozen = images_of(config)
     eight = shared_lib.shared(group, frozen, key=jax.random.key(0), collect_iters=6, replicas=REPLICAS)
     alone = dataclasses.replace(eight, mesh=devices_lib.mesh_of(REPLICAS, jax.devices()[:1]))
-    return eight, alone, recipe_of(config).schedule(config)
+    return eight, alone, RECIPES[config.recipe].schedule(config)
 
 
 def _keys(plan) -> jax.Array:

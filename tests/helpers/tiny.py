@@ -18,7 +18,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.run.recipe import resolve
 from gan2shape_jax.stylegan2 import weights
 from helpers.command_line import overrides
 

@@ -44,8 +44,7 @@ from gan2shape_jax.method.state import Context, Iteration, TrainState, initial_s
 from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.run import prepare
-from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.recipes import recipe_of
+from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.training import devices, shared, task
 
 _EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(devices.AXIS)
@@ -63,7 +62,7 @@ def main(name: str, chips: int, steps: list[str]) -> None:
     context = Context(prepared.example, frozen, prepared.settings)
     params = models.init_params(jax.random.key(0), prepared.settings)
     phases: dict[str, Phase] = {}
-    for phase in recipe_of(config).schedule(config):
+    for phase in RECIPES[config.recipe].schedule(config):
         phases.setdefault(phase.step, phase)
     with platforms.tracing_for("tpu"):
         programs = {step: _lowered(step, phases, params, context, mesh).compile() for step in steps}
@@ -105,7 +104,7 @@ def _begun(phase: Phase, params: Any, context: Context) -> tuple[TrainState, Any
     step, settings = phase.kind, context.settings
 
     def begin(params: Any, example: Any, frozen: Any) -> TrainState:
-        return task.one_image(Context(example, frozen, settings)).begin(initial_state(params, settings), phase)
+        return task.OneImage(Context(example, frozen, settings)).begin(initial_state(params, settings), phase)
 
     state = jax.eval_shape(begin, params, context.example, context.frozen)
     if step.cache is None:
@@ -125,11 +124,10 @@ def _key(phase: Phase, context: Context) -> Any:
 
 
 def _separately(phase: Phase, params: Any, context: Context, mesh: Mesh) -> jax.stages.Lowered:
-    """Lowers an iteration of images that have their own networks, `training.task`."""
+    """Lowers an iteration of an image that has its own networks, `training.task`."""
     own = (*_begun(phase, params, context), context.example, _key(phase, context))
-    everywhere = (jnp.int32(0), context.frozen, context.settings)
-    run = task.program(phase.kind, flip=phase.flip, count=1, mesh=mesh)
-    return run.lower(*_shapes(own, mesh, _EACH, mesh.size), *_shapes(everywhere, mesh, _EVERYWHERE))
+    run = task.program(phase.kind, flip=phase.flip, count=1)
+    return run.lower(*_shapes((*own, jnp.int32(0), context.frozen, context.settings), mesh, _EVERYWHERE))
 
 
 def _together(phase: Phase, params: Any, context: Context, mesh: Mesh) -> jax.stages.Lowered:
@@ -150,14 +148,9 @@ def _together(phase: Phase, params: Any, context: Context, mesh: Mesh) -> jax.st
 
 
 def _prediction(params: Any, context: Context, mesh: Mesh) -> jax.stages.Lowered:
-    """Lowers the feed-forward reconstruction of images; the networks are the same for all."""
-
-    def predicted(example: Any, params: Any, frozen: Any) -> Any:
-        return reconstruction.reconstruction_of(params, example, frozen, settings=context.settings)
-
-    own = _shapes(reconstruction.drop_training_fields(context.example), mesh, _EACH, mesh.size)
-    everywhere = _shapes((params, context.frozen), mesh, _EVERYWHERE)
-    return jax.jit(devices.for_each(predicted, mesh, shared=2)).lower(own, *everywhere)
+    """Lowers the feed-forward reconstruction of an image."""
+    arguments = (params, reconstruction.drop_training_fields(context.example), context.frozen, context.settings)
+    return jax.jit(reconstruction.reconstruction_of).lower(*_shapes(arguments, mesh, _EVERYWHERE))
 
 
 def _rendering(context: Context, mesh: Mesh) -> jax.stages.Lowered:

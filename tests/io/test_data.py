@@ -16,7 +16,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import data, image_lists
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.required_files import require_images
-from gan2shape_jax.run import check
+from gan2shape_jax.run import preflight
 
 _RNG = np.random.default_rng(0)
 
@@ -97,7 +97,7 @@ def test_crop_cuts_photos_that_are_not_square(crop, side, bundled, tmp_path):
             assert item.mask.mean() == pytest.approx(shown, abs=1e-3)
             outside = item.image[item.mask == 0].mean()  # dark in the one, transparent over white in the other
             assert item.image[item.mask == 1].mean() > 0.9 and (outside < -0.5 if name == "a.png" else outside == 1)
-        assert check.examine(apply_overrides(config, {"workdir": str(tmp_path / "run")})) == []
+        assert preflight.examine(apply_overrides(config, {"workdir": str(tmp_path / "run")})) == []
     with pytest.raises(UserError, match="a.png is 300 x 200 pixels .* set config.data.crop"):
         data.load_item(apply_overrides(config, {"data.crop": "None"}), "a.png")
 

@@ -15,9 +15,8 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists
 from gan2shape_jax.io.image_lists import clash, fault_of, read_names, stem_of
 from gan2shape_jax.main import main
-from gan2shape_jax.run import check, experiment
+from gan2shape_jax.run import preflight, recipe
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.training import groups
 
 
 @pytest.fixture
@@ -145,8 +144,8 @@ def test_the_command_and_its_check_refuse_a_list_in_a_sentence_that_names_the_li
     for bad in (write('ok.png\n"a b.png\n'), tmp_path, tmp_path / "pipe"):
         config = apply_overrides(tiny_config(tmp_path), {"data.image_list": str(bad)})
         with pytest.raises(UserError, match="begins with a quotation mark|not a file") as refusal:
-            experiment.run_experiment(config)
-        assert str(refusal.value) in check.examine(config)
+            recipe.run_experiment(config)
+        assert str(refusal.value) in preflight.examine(config)
 
 
 _BESIDE = "line 3: a.jpg cannot stand beside a.png of line 1: both would have the results folder a"
@@ -187,7 +186,7 @@ def test_names_with_spaces_and_signs_are_read_with_all_that_belongs_to_them(tmp_
         target.write_bytes(pathlib.Path(source, f"001{ending}").read_bytes())
         roots[f"data.{'latent' if field == 'latents' else field}_root"] = str(tmp_path / field)
     config = apply_overrides(config, roots)
-    assert check.examine(config) == []
+    assert preflight.examine(config) == []
 
 
 _WORDS = ["a", "A", "b", "e\u0301", "\xe9", "ß", "ss", "a.npy", "results", "_all", ".all", "x.part", ".a.abcdefgh.part"]
@@ -215,10 +214,9 @@ def _accepted(names: list[str]) -> list[str]:
 def _places(root: pathlib.Path, names: list[str]) -> list[pathlib.PurePath]:
     """Everything that a run writes for its images and for itself, with the names of parts being written."""
     folder = RunFolder(root)
-    whole: list[pathlib.PurePath] = [folder.networks, folder.group_checkpoints("all")]
-    whole += [folder.group_checkpoints(groups.key_of(names))]
+    whole: list[pathlib.PurePath] = [folder.networks, folder.shared_checkpoints]
     own = ("config.json", "versions.json", "failures.json", "results.csv", "results.md", "index.html", "images.txt")
-    whole += [root / name for name in (*own, "joint.json", "history.csv", "history.json", ".groups", ".hosts")]
+    whole += [root / name for name in (*own, "joint.json", "history.csv", "history.json", ".hosts")]
     for stem in map(stem_of, names):
         whole += [folder.result(stem), folder.checkpoints(stem), folder.latents / f"{stem}.npy"]
         whole += [folder.root / "tensorboard" / stem]

@@ -19,7 +19,7 @@ from gan2shape_jax.io.categories import parsers
 from gan2shape_jax.io.image_files import open_square
 from gan2shape_jax.io.required_files import require_files, required_files_of
 from gan2shape_jax.networks import parsing
-from gan2shape_jax.run import check
+from gan2shape_jax.run import preflight
 
 _RNG = np.random.default_rng(0)
 _DISC = np.hypot(*(np.mgrid[:64, :64] - 32)) < 20
@@ -220,11 +220,11 @@ def test_check_looks_at_the_parsers_weights_and_does_not_run_it(folder, monkeypa
     weights = folder / "car.safetensors"
     weights.write_bytes(b"no weights")
     config = _config(folder, category="car", parsing__weights=weights, workdir=folder / "run")
-    actual = check.examine(config)
+    actual = preflight.examine(config)
     assert len(actual) == 1 and "car.safetensors cannot be read" in actual[0]
     _weights(weights, "church", 1)
-    assert ["150 labels" in problem for problem in check.examine(config)] == [True]
+    assert ["150 labels" in problem for problem in preflight.examine(config)] == [True]
     _weights(weights, "car", 7)
-    assert check.examine(config) == []
+    assert preflight.examine(config) == []
     weights.unlink()
-    assert ["gan2shape-jax convert" in problem for problem in check.examine(config)] == [True]
+    assert ["gan2shape-jax convert" in problem for problem in preflight.examine(config)] == [True]

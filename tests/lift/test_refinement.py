@@ -28,13 +28,12 @@ from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.photos.judge import MEASURES
 from gan2shape_jax.results import load, load_metrics
-from gan2shape_jax.run import check, experiment, joint, prepare, runner
+from gan2shape_jax.run import joint, preflight, prepare, recipe, runner
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.recipes import recipe_of
-from gan2shape_jax.training import groups, loop, network_files
+from gan2shape_jax.run.recipe import RECIPES, resolve
+from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher
-from gan2shape_jax.training.task import Independent
+from gan2shape_jax.training.task import OneImage
 
 _CADENCE = Cadence(checkpoint=1000, log=1000, per_call=1, keep=1)
 _SCHEDULE = (Phase(0, 1, STEPS["step1"], 20, True), Phase(1, 1, STEPS["step3"], 12, True))
@@ -184,7 +183,7 @@ def _config(folder, pretrained, **fields):
 def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp_path):
     config = _config(tmp_path, made["model"], schedule__flip3=(True,), refinement__batch_size=3)
     chosen = resolve(config).config
-    planned = [(phase.step, phase.iterations, phase.flip) for phase in recipe_of(chosen).schedule(chosen)]
+    planned = [(phase.step, phase.iterations, phase.flip) for phase in RECIPES[chosen.recipe].schedule(chosen)]
     assert planned == [("step1", 3, True), ("step2", 2, False), ("step3", 4, True)]
     assert chosen.optimizer.learning_rate == 5e-4
     assert chosen.sampling.collect_iters == 2 and chosen.sampling.batch_size == 3
@@ -219,7 +218,7 @@ def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path,
     """Once for the plan and once for the networks, however many images there are."""
     more = {"recipe": recipe, "names": ("001.png", "002.png"), "refinement__stages": ((1, 1, 1),)}
     config = _config(tmp_path, made["model"], refinement__held_out=0, **more)
-    assert experiment.run_experiment(config) == 0
+    assert recipe.run_experiment(config) == 0
     assert openings.count(made["model"]) == 2
     assert words in capsys.readouterr().err
     written = tmp_path / "run" / "config.json"
@@ -229,9 +228,9 @@ def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path,
         ["stage 1 step1: 1", "stage 1 step2: 1", "stage 1 step3: 1"] if recipe != "predict" else []
     )
     assert resolve(read_config(written)).config == read_config(written)  # the plan is told, and not read back
-    assert experiment.run_experiment(config) == 0 and "finished before, skipped" in capsys.readouterr().err
+    assert recipe.run_experiment(config) == 0 and "finished before, skipped" in capsys.readouterr().err
     written.write_text(to_json(resolve(config).config))  # as runs before plans have left it
-    assert experiment.run_experiment(config) == 0
+    assert recipe.run_experiment(config) == 0
 
 
 @pytest.mark.parametrize(
@@ -266,8 +265,8 @@ def test_turned_samples_need_a_model_that_knows_how_its_gan_turns(made, tmp_path
 def test_the_published_codes_faults_do_not_go_with_a_model(made, tmp_path):
     config = _config(tmp_path, made["model"], reference=True)
     with pytest.raises(UserError, match=r"config\.reference .* starts without a model: use a variant"):
-        experiment.run_experiment(config)
-    assert any("starts without a model" in problem for problem in check.examine(config))
+        recipe.run_experiment(config)
+    assert any("starts without a model" in problem for problem in preflight.examine(config))
 
 
 def _metrics(folder):
@@ -285,22 +284,13 @@ def _assert_refined(folder):
     assert steps == {"start", "step1", "step2", "step3"}
 
 
-@pytest.mark.heavy
-def test_more_images_at_once_than_devices_are_refined_one_by_one_which_is_told(made, tmp_path):
-    names = ("001.png", "002.png")
-    with pytest.warns(UserWarning, match="images_at_once is 2; 1 at once on this CPU"):
-        assert experiment.run_experiment(_config(tmp_path, made["model"], names=names, runtime__images_at_once=2)) == 0
-    for name in names:
-        _assert_refined(tmp_path / "run/results" / name.removesuffix(".png"))
-
-
 def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_path, monkeypatch, capsys):
     whole = _config(tmp_path / "whole", made["model"])
-    assert check.examine(whole) == [] and experiment.run_experiment(whole) == 0
+    assert preflight.examine(whole) == [] and recipe.run_experiment(whole) == 0
     assert "refines a lifted model on each image, by config.refinement" in capsys.readouterr().err
     _assert_refined(tmp_path / "whole/run/results/001")
     cut = _config(tmp_path / "cut", made["model"])
-    advance, calls = Independent.advance, []
+    advance, calls = OneImage.advance, []
 
     def interrupted(task, state, phase, *rest):
         calls.append(phase.step)
@@ -308,11 +298,11 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
             raise KeyboardInterrupt
         return advance(task, state, phase, *rest)
 
-    monkeypatch.setattr(Independent, "advance", interrupted)
+    monkeypatch.setattr(OneImage, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        experiment.run_experiment(cut)
-    monkeypatch.setattr(Independent, "advance", advance)
-    assert experiment.run_experiment(cut) == 0
+        recipe.run_experiment(cut)
+    monkeypatch.setattr(OneImage, "advance", advance)
+    assert recipe.run_experiment(cut) == 0
     results = [folder / "run/results/001" for folder in (tmp_path / "whole", tmp_path / "cut")]
     np.testing.assert_array_equal(*[np.load(folder / "depth.npy") for folder in results])
     assert _metrics(results[0])["held_out_l1"] == _metrics(results[1])["held_out_l1"]
@@ -327,11 +317,11 @@ def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(
     config, train, calls = _config(tmp_path, made["model"], **fields), runner.Trainer.train, []
     run = tmp_path / "run"
 
-    def ends(trainer, images, work_items):
-        calls.append([*images])
+    def ends(trainer, name, prepared, work_items):
+        calls.append([name])
         if len(calls) in (1, 3):
             raise KeyboardInterrupt
-        return train(trainer, images, work_items)
+        return train(trainer, name, prepared, work_items)
 
     def shown() -> dict[str, tuple[str, bool]]:
         """Status, and whether it is said to await its refinement, of each image on the page."""
@@ -347,7 +337,7 @@ def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(
 
     monkeypatch.setattr(runner.Trainer, "train", ends)
     with pytest.raises(KeyboardInterrupt):
-        experiment.run_experiment(config)
+        recipe.run_experiment(config)
     said = capsys.readouterr().err
     assert f"page: {run / 'index.html'}, 2 images as the model sees them; refining each now" in said
     assert said.count("005: image") == 1 and "minutes" not in said
@@ -358,7 +348,7 @@ def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(
     assert "its own shape" not in (run / "results/001/metrics.json").read_text()
     assert ",done, not refined yet" in (run / "results.csv").read_text().replace('"', "")
     predicting = _config(tmp_path / "predicting", made["model"], **fields | {"recipe": "predict"})
-    assert experiment.run_experiment(predicting) == 1
+    assert recipe.run_experiment(predicting) == 1
     before = {name: _arrays(run / "results" / name) for name in ("001", "002")}
     for name, arrays in before.items():
         chex.assert_trees_all_equal(arrays, _arrays(tmp_path / "predicting/run/results" / name))
@@ -366,14 +356,14 @@ def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(
     (images / "005.png").unlink()
     shutil.copy(asset("ictface/image/005.png"), images / "005.png")
     with pytest.raises(KeyboardInterrupt):
-        experiment.run_experiment(config)
+        recipe.run_experiment(config)
     assert "1 image as the model sees it; refining it now" in capsys.readouterr().err  # the others are there
     assert calls[1:] == [["005.png"], ["001.png"]]
     assert shown() == {"005": ("", False), "001": (awaiting, True), "002": (awaiting, True)}
     _assert_refined(run / "results/005")
     refined = {path: path.stat().st_mtime_ns for path in (run / "results/005").iterdir()}
 
-    assert experiment.run_experiment(config) == 0
+    assert recipe.run_experiment(config) == 0
     assert "as the model sees" not in (said := capsys.readouterr().err) and "005: finished before, skipped" in said
     assert not any(awaits or awaiting in remarks for remarks, awaits in shown().values())
     assert refined == {path: path.stat().st_mtime_ns for path in (run / "results/005").iterdir()}
@@ -389,7 +379,7 @@ def test_a_joint_run_shows_what_its_model_sees_before_it_trains(made, tmp_path, 
     fields = {"recipe": "joint", "sampling__collect_iters": 3}
     config = _config(tmp_path, made["model"] if with_model else "", names=("001.png", "002.png", "005.png"), **fields)
     with pytest.raises(KeyboardInterrupt):
-        experiment.run_experiment(config)
+        recipe.run_experiment(config)
     said, run = capsys.readouterr().err, tmp_path / "run"
     if with_model:
         assert f"page: {run / 'index.html'}, 3 images as the model sees them; training on all of the list now" in said
@@ -440,11 +430,11 @@ def test_a_model_sees_an_image_and_its_mirror_image_alike(made, tmp_path):
 @pytest.mark.heavy
 def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
     config = _config(tmp_path, made["model"], refinement__new_encoder=False, refinement__stages=((3, 0, 4),))
-    assert check.examine(config) == [] and experiment.run_experiment(config) == 0
+    assert preflight.examine(config) == [] and recipe.run_experiment(config) == 0
     history = (tmp_path / "run/results/001/history.csv").read_text()
     assert {line.split(",")[2] for line in history.splitlines()[1:]} == {"start", "step1", "step3"}
     untrained = _config(tmp_path, made["model"], refinement__stages=((3, 0, 4),))
-    assert any("a new encoder" in fault and "first step 2" in fault for fault in check.examine(untrained))
+    assert any("a new encoder" in fault and "first step 2" in fault for fault in preflight.examine(untrained))
 
 
 @pytest.mark.heavy
@@ -466,7 +456,7 @@ def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
     assert {name: value.tobytes() for name, value in model_file.pose_edit_tensors(actual).items()} == {
         f"turning_{name}": part.tobytes() for name, part in parts.items()
     }
-    assert check.examine(config) == [] and experiment.run_experiment(config) == 0
+    assert preflight.examine(config) == [] and recipe.run_experiment(config) == 0
     history = (tmp_path / "run/results/001/history.csv").read_text()
     assert {line.split(",")[2] for line in history.splitlines()[1:]} == {"start", "step1", "step3"}
     assert "refinement_share" in _metrics(tmp_path / "run/results/001")
@@ -474,7 +464,7 @@ def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
 
 def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys):
     """Without samples kept out, the last networks stay."""
-    assert experiment.run_experiment(_config(tmp_path, made["narrow"], refinement__held_out=0)) == 0
+    assert recipe.run_experiment(_config(tmp_path, made["narrow"], refinement__held_out=0)) == 0
     assert "001: a face: the general shape of a face, not this one's own, but the model's" in capsys.readouterr().err
     metrics = _metrics(tmp_path / "run/results/001")
     assert "refinement_share" not in metrics and metrics["dissimilarity"] > MEASURES["dissimilarity"].doubt
@@ -492,14 +482,13 @@ def test_the_bundled_model_fits_the_bundled_configuration():
     assert resolve(config).model.facts.errors["l1_p95"] < 0.3
 
 
-@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.heavy), pytest.param(2, marks=pytest.mark.slow)])
-def test_shape_and_view_stay_the_models_where_they_are_held(made, tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(groups, "choose_size", lambda requested, *_: requested)  # which a CPU would refuse
-    more = {"refinement__stages": ((1, 1, 12),), "refinement__held_out": 0, "runtime__images_at_once": at_once}
+@pytest.mark.heavy
+def test_shape_and_view_stay_the_models_where_they_are_held(made, tmp_path):
+    more = {"refinement__stages": ((1, 1, 12),), "refinement__held_out": 0}
     more["names"], away = ("001.png", "002.png"), {}
     for hold in (False, True):
         config = _config(tmp_path / str(hold), made["model"], refinement__freeze_geometry=hold, **more)
-        assert check.examine(config) == [] and experiment.run_experiment(config) == 0
+        assert preflight.examine(config) == [] and recipe.run_experiment(config) == 0
         images, frozen = images_of(config)
         away[hold] = []
         for first in images:

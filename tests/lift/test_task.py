@@ -21,8 +21,7 @@ from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.run import lift as lift_run
 from gan2shape_jax.run import prepare
-from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.recipes import recipe_of
+from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -75,12 +74,12 @@ def test_every_stage_has_samples_of_its_own_and_none_that_is_held_out(task):
 def whole(config, task, initial, tmp_path_factory):
     """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    return loop.run_schedule(task, recipe_of(config).schedule(config), initial, folder, CADENCE, Watcher())
+    return loop.run_schedule(task, RECIPES[config.recipe].schedule(config), initial, folder, CADENCE, Watcher())
 
 
 @pytest.mark.heavy  # trains two stages to their ends
 def test_interrupted_in_the_second_stage_and_resumed_gives_the_same_bits(config, task, initial, whole, tmp_path):
-    schedule = recipe_of(config).schedule(config)
+    schedule = RECIPES[config.recipe].schedule(config)
     assert (schedule[-1].stage, schedule[-1].step) == (2, "anchored")
     with pytest.raises(Killed):
         loop.run_schedule(task, schedule, initial, tmp_path, CADENCE, die_at(schedule[-1].number, 2))
@@ -172,7 +171,7 @@ def test_without_an_anchor_views_stay_and_an_interruption_changes_nothing(config
     changed.recipe, changed.schedule.stages = "finetune", ((1, 1, 4),)
     changed = changed.lock()
     architecture, frozen = prepare.load_frozen(resolve(config))  # the recipe wants a model's file, the task none
-    phases = [phase for phase in recipe_of(changed).schedule(changed) if phase.step != "prior"]
+    phases = [phase for phase in RECIPES[changed.recipe].schedule(changed) if phase.step != "prior"]
     schedule = tuple(dataclasses.replace(phase, number=number) for number, phase in enumerate(phases))
     initial = models.init_params(jax.random.key(3), samples.maker_of(changed, architecture, frozen).settings)
 

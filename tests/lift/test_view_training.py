@@ -10,7 +10,7 @@ from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.lift import model_file, samples, view_training
 from gan2shape_jax.method import models
 from gan2shape_jax.run import prepare
-from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.run.recipe import resolve
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from gan2shape_jax.method.step1 import Step1Cache, step1_cache, step1_loss
 from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.platforms import tracing_for
 from gan2shape_jax.training import task as task_lib
-from gan2shape_jax.training.task import one_image
+from gan2shape_jax.training.task import OneImage
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +61,15 @@ def _phase(step, *, flip=False):
 def iterated(request, image, case):
     """The step's name, its program and what it is given, by copies of the state; and what an iteration returned."""
     step = request.param
-    task = task_lib.independent(image[:1], image[1])
+    task = OneImage(jax.device_put(image[0].context(image[1])), axis=True)
     phase = _phase(step, flip=step == "step3")  # the programs that the tests of the loop compile
     state = task.begin(task.initial(case[2]), phase)
     constants = task.phase_constants(state, phase)
-    arguments = constants, task.example, task_lib.phase_keys(task.example.key, phase.number, stream=Stream.TRAIN)
-    run = task_lib.program(phase.kind, flip=phase.flip, count=1, mesh=task.mesh)
+    example, frozen = task._example, task.context.frozen
+    arguments = constants, example, task_lib.phase_keys(example.key, phase.number, stream=Stream.TRAIN)
+    run = task_lib.program(phase.kind, flip=phase.flip, count=1, axis=True)
     states = [jax.tree.map(jnp.array, state) for _ in range(2)]
-    _, first = run(states[0], *arguments, jnp.int32(0), task.frozen, task.settings)
+    _, first = run(states[0], *arguments, jnp.int32(0), frozen, task.settings)
     return step, run, states[1], arguments, task, first
 
 
@@ -84,9 +85,9 @@ def test_a_step_compiles_once_and_transfers_nothing(iterated, compiled):
         jax.device_put(1.0).block_until_ready()  # the guard is one that sees something
     compiled.clear()
     with jax.transfer_guard("disallow_explicit"):
-        after, other = run(state, *arguments, number, task.frozen, every)
+        after, other = run(state, *arguments, number, task.context.frozen, every)
         jax.block_until_ready(after)
-    assert not compiled and (other["loss"][0] != first["loss"][0] or step == "prior")
+    assert not compiled and (other["loss"] != first["loss"] or step == "prior")
     assert all(jnp.isfinite(value) for value in jax.tree.leaves(other))
 
 
@@ -108,10 +109,10 @@ def test_a_step_of_ones_own_goes_with_what_was_compiled_for_it(case):
     example, frozen, params, settings = case
     step = _own_step()
     phase = Phase(number=1, stage=1, kind=step, iterations=1, flip=False)
-    task = one_image(Context(example, frozen, settings))
+    task = OneImage(Context(example, frozen, settings))
     state = task.begin(task.initial(params), phase)
     task.advance(state, phase, 0, task.phase_constants(state, phase), 1)
-    alike = [task_lib.program(one, flip=False, count=1, mesh=None) for one in (step, dataclasses.replace(step))]
+    alike = [task_lib.program(one, flip=False, count=1) for one in (step, dataclasses.replace(step))]
     assert alike[0] is alike[1]  # an equal step has the same programs
     alive = [weakref.ref(step), weakref.ref(step.loss), weakref.ref(step.cache), weakref.ref(step.collect)]
     del step, phase, alike
@@ -206,7 +207,7 @@ def test_a_step_is_lowered_for_any_platform(case, step):
     """A gradient through a strided convolution dilates on GPU and TPU, and is a product over patches on a CPU."""
     example, frozen, params, settings = case
     phase = _phase(step)
-    state = one_image(Context(example, frozen, settings)).begin(initial_state(params, settings), phase)
+    state = OneImage(Context(example, frozen, settings)).begin(initial_state(params, settings), phase)
     images = jnp.tile(example.image, (settings.sample_count, 1, 1, 1))
     samples = ProjectedSamples(images=images, masks=images[..., 0]) if step == "step3" else None
     iterate, count = functools.partial(iteration_lib.iterate, step=phase.kind, flip=False), {}

@@ -14,7 +14,7 @@ from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import Context, ProjectedSamples, PseudoImages, initial_state
 from gan2shape_jax.networks import precision
-from gan2shape_jax.training.task import one_image
+from gan2shape_jax.training.task import OneImage
 
 # Primitives of camera, rasteriser, lighting and sampling that networks have no use for.
 _GEOMETRY = {"gather", "scatter", "scatter-add", "scatter_min", "scatter-min", "sin", "cos", "floor", "ceil", "round"}
@@ -91,7 +91,7 @@ def test_state_of_a_bfloat16_run_is_float32(case):
     phase = Phase(number=0, stage=0, kind=STEPS["prior"], iterations=1, flip=False)
 
     def advanced(state):
-        task = one_image(Context(example, frozen, chosen))
+        task = OneImage(Context(example, frozen, chosen))
         return task.advance(task.begin(state, phase), phase, 0, None, 1)[0]
 
     state = initial_state(params, chosen)

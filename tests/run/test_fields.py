@@ -36,8 +36,8 @@ from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.networks import parsing
 from gan2shape_jax.photos import explain
 from gan2shape_jax.run import joint, prepare, runner, runtime
-from gan2shape_jax.run.identity import settled
-from gan2shape_jax.run.plan import Plan, resolve
+from gan2shape_jax.run.identity import resolve_auto
+from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import inversion
 
 _OTHER_TUPLES = {
@@ -96,7 +96,7 @@ def bases(tmp_path_factory):
     parsed = {"data__mask_source": "parser", "category": "face", "parsing__weights": "parser.safetensors"}
     return {
         "general": config("general"),
-        "prior": config("prior", prior__shape="shifted_ellipsoid", data__crop=50, runtime__images_at_once=2),
+        "prior": config("prior", prior__shape="shifted_ellipsoid", data__crop=50),
         "cuboid": config("cuboid", prior__shape="cuboid"),
         "refinement": config("refinement", **refines),
         "schedule": config("schedule", **together, schedule__batches_per_iteration=3),
@@ -137,7 +137,7 @@ def _observed(config) -> Iterator[object]:
     yield plan.record, [(phase.flip, phase.kind.networks) for phase in plan.schedule]
     architecture = _told(prepare.load_gan, config)
     yield architecture if isinstance(architecture, str) else ""
-    config = settled(config, plan.recipe)
+    config = resolve_auto(config, plan.recipe)
     if plan.recipe.lifts:
         yield from _observed_lift(config) if config.recipe != "train_detail" else ()
     elif not isinstance(architecture, str):

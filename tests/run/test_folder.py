@@ -28,16 +28,16 @@ from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import check, experiment, start
 from gan2shape_jax.run import folder as run_folder
+from gan2shape_jax.run import lock, preflight, recipe
 from gan2shape_jax.run.folder import RunFolder, require_apart, require_no_pattern
 from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.run.identity import identity_of, settled
-from gan2shape_jax.run.plan import Plan, resolve
-from gan2shape_jax.run.start import hold
-from gan2shape_jax.training import groups, network_files
+from gan2shape_jax.run.identity import identity_of, resolve_auto
+from gan2shape_jax.run.lock import hold
+from gan2shape_jax.run.recipe import Plan, resolve
+from gan2shape_jax.training import network_files
 from gan2shape_jax.training.checkpoint import Checkpoints
-from gan2shape_jax.training.decision import There
+from gan2shape_jax.training.resume import Existing
 
 _OWN = ("config.json", "result.json")
 _BROKEN = "=x[/red] y"  # in a folder `=x[`
@@ -126,13 +126,13 @@ def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path, plac
 def test_a_folder_where_checkpoints_would_be_lost_is_refused_at_once(tmp_path):
     config = tiny_config(tmp_path, workdir=str(tmp_path / "run [1]"))
     with pytest.raises(UserError, match=r"checkpoints cannot be stored in .*run \[1\]/checkpoints") as refusal:
-        experiment.run_experiment(config)
+        recipe.run_experiment(config)
     assert str(RunFolder.at(apply_overrides(config, {"checkpoint.folder": "gs://b/faces"})).checkpoints("001")) == (
         "gs://b/faces/001"
     )
-    assert check.examine(config) == [str(refusal.value)] and not os.path.exists(config.workdir)
+    assert preflight.examine(config) == [str(refusal.value)] and not os.path.exists(config.workdir)
     elsewhere = apply_overrides(config, {"checkpoint.folder": str(tmp_path / "elsewhere")})
-    assert check.examine(elsewhere) == []
+    assert preflight.examine(elsewhere) == []
     with pytest.raises(UserError, match="checkpoints cannot be stored"):
         require_no_pattern(epath.Path("gs://bucket/faces*"))
 
@@ -170,7 +170,7 @@ def test_a_folder_made_in_vain_goes_again(tmp_path):
 _HOLDING = """
 import pathlib, subprocess, sys, time
 from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.run.start import hold
+from gan2shape_jax.run.lock import hold
 with hold(pathlib.Path(sys.argv[1])):
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])  # a child that outlives it
     print("held", flush=True)
@@ -206,7 +206,7 @@ def test_a_removed_or_replaced_folder_is_found_out(tmp_path):
 
 
 def test_hosts_of_one_run_share_a_folder_and_shut_others_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(start, "_GLANCE_S", 0.1)
+    monkeypatch.setattr(lock, "_GLANCE_S", 0.1)
     first = hold(tmp_path, team=Team(0, 2), run="this")
     first.__enter__()
     told = _refused(tmp_path, team=Team(1, 2), run="another")
@@ -258,7 +258,7 @@ NAMES = ("a.png", "b.png", "c.png")
 def _plan(tmp_path, **fields) -> Plan:
     """The plan of a run of three images, with nothing left open."""
     plan = resolve(tiny_config(tmp_path, names=NAMES, **fields))
-    return dataclasses.replace(plan, config=settled(plan.config, plan.recipe))
+    return dataclasses.replace(plan, config=resolve_auto(plan.config, plan.recipe))
 
 
 @pytest.fixture
@@ -274,10 +274,10 @@ def folder(tmp_path):
     return folder
 
 
-def _started(tmp_path, **fields) -> start.Start:
+def _started(tmp_path, **fields) -> run_folder.Run:
     """What a start finds."""
-    with start.begin(resolve(tiny_config(tmp_path, names=NAMES, **fields)), NAMES) as started:
-        return started
+    with run_folder.opened(resolve(tiny_config(tmp_path, names=NAMES, **fields)), NAMES) as run:
+        return run
 
 
 def _finished(tmp_path) -> list[str]:
@@ -308,36 +308,18 @@ def test_what_killed_writes_have_left_is_removed(folder, tmp_path):
     assert not any((folder.root / name).exists() for name in left) and (folder.root / ".mine.part").exists()
 
 
-def test_hosts_take_shares_by_their_number_and_tidy_only_their_own(folder, tmp_path):
-    plan = _plan(tmp_path)
-
+def test_hosts_take_shares_by_their_number_and_tidy_only_their_own(folder, tmp_path, monkeypatch):
     def share(index):
-        return start._share(plan, dataclasses.replace(folder, team=Team(index, 2)), NAMES)
+        monkeypatch.setattr(run_folder.hosts, "team_of", lambda _: Team(index, 2))
+        return list(_started(tmp_path).images)
 
-    groups.record(folder.root, ["b.png", "c.png"])  # by one host, before
     left = {name: folder.root / "results" / f".{name}.abcdefgh.part" for name in "abc"}
     for path in (*left.values(), folder.root / ".config.01234567.part.json"):
         path.write_text("")
-    assert share(0) == [["a.png"]]
-    assert [path.exists() for path in left.values()] == [False, True, True]
-    assert share(1) == [["b.png", "c.png"]]
+    assert share(0) == ["a.png", "c.png"]
+    assert [path.exists() for path in left.values()] == [False, True, False]
+    assert share(1) == ["b.png"]
     assert not any(path.exists() for path in left.values()) and (folder.root / ".config.01234567.part.json").exists()
-
-
-def test_groups_under_way_stay_together_until_they_are_finished(folder, tmp_path):
-    groups.record(folder.root, ["a.png", "c.png"])
-    groups.record(folder.root, ["b.png", "of another list.png"])
-    assert _started(tmp_path).work_items == [["a.png", "c.png"], ["b.png"]]
-    groups.finish(folder.root, ["a.png", "c.png"])
-    assert _started(tmp_path).work_items == [["a.png"], ["b.png"], ["c.png"]]
-
-
-def test_a_group_whose_record_is_damaged_is_formed_anew_and_the_record_kept(folder, tmp_path, capsys):
-    for content in (b'["a.png", ', b"\xff", b"3"):
-        groups.record(folder.root, ["a.png", "c.png"])
-        (path := next((folder.root / ".groups").glob("group-*.json"))).write_bytes(content)
-        assert groups.unfinished(folder.root, NAMES) == [] and f"{path} cannot be read" in capsys.readouterr().err
-        assert max((folder.root / ".groups").iterdir()).read_bytes() == content
 
 
 def test_files_of_the_run_that_cannot_be_read_are_set_aside_before_others_take_their_place(folder, tmp_path, capsys):
@@ -367,13 +349,13 @@ def test_results_of_another_run_are_refused_without_config_json_too(folder, tmp_
 def test_networks_are_there_while_all_their_files_are(tmp_path):
     folder = RunFolder(tmp_path)
     for name in run_folder.TRAINED:
-        assert folder.networks_there.state == "nothing"
+        assert folder.existing_networks.state == "nothing"
         (tmp_path / name).write_text("[]")
     folder.note_joint(images=["a.png"])
     folder.note_joint(returns=1)
-    assert folder.networks_there == There("complete", {"images": ["a.png"]})
+    assert folder.existing_networks == Existing("complete", {"images": ["a.png"]})
     assert folder.joint == {"images": ["a.png"], "returns": 1}
     (tmp_path / "networks.safetensors").unlink()
-    assert folder.networks_there.state == "begun"
+    assert folder.existing_networks.state == "begun"
     (tmp_path / "joint.json").write_text("{")
     assert folder.joint == {}

@@ -5,6 +5,7 @@ Two processes on one machine stand for two hosts.
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -23,10 +24,11 @@ from helpers.tiny import tiny_config
 from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import hosts, start
+from gan2shape_jax.run import folder as run_folder
+from gan2shape_jax.run import hosts
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.run.recipe import resolve
 
 NAMES = ("001.png", "005.png", "006.png")
 LITTLE = {"names": NAMES, "outputs__turntable_frames": 2}
@@ -72,20 +74,20 @@ def test_failures_of_all_hosts_of_this_run_are_told(tmp_path):
 
 
 def test_hosts_that_train_together_wait_for_each_other(tmp_path, monkeypatch):
-    config = tiny_config(tmp_path, runtime__hosts_timeout_s=1)
+    config = tiny_config(tmp_path, recipe="joint", runtime__hosts_timeout_s=1)
     told = r"^host 0, 2 of 3 did not appear in .*run within 1 s: start all hosts at the same time.* one folder"
-    monkeypatch.setattr(start, "_share", lambda *_: [])
     for name, value in {**EXPLICIT, "JAX_NUM_PROCESSES": "3"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=told), start.begin(resolve(config), [], stay=True):
+    with pytest.raises(UserError, match=told), run_folder.opened(resolve(config), []):
         raise AssertionError("started")
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(jax.distributed, "initialize", lambda **given: connected.append(given))
     connected = []
     with contextlib.ExitStack() as others:
         for index in (0, 2):
-            start._lock(others, resolve(config), [], Team(index, 3))
-        with start.begin(resolve(config), [], stay=True) as started:
+            place = dataclasses.replace(RunFolder.at(config), team=Team(index, 3))
+            run_folder._locked(others, resolve(config), place, [])
+        with run_folder.opened(resolve(config), []) as started:
             assert started.folder.team == Team(1, 3)
     given = {"coordinator_address": "a:1", "num_processes": 3, "process_id": 1, "initialization_timeout": 1}
     assert connected == [given]
@@ -96,11 +98,11 @@ def test_hosts_with_independent_images_wait_for_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", lambda **_: pytest.fail("connected"))
     for name, value in EXPLICIT.items():
         monkeypatch.setenv(name, value)
-    with start.begin(resolve(config), NAMES) as started:
-        assert started.work_items == [["005.png"]] and started.folder.team == Team(1, 2)
+    with run_folder.opened(resolve(config), NAMES) as started:
+        assert list(started.images) == ["005.png"] and started.folder.team == Team(1, 2)
     config = apply_overrides(config, {"runtime.hosts": "one"})
-    with start.begin(resolve(config), NAMES) as started:
-        assert started.work_items == [[name] for name in NAMES] and started.folder.team == Team()
+    with run_folder.opened(resolve(config), NAMES) as started:
+        assert list(started.images) == list(NAMES) and started.folder.team == Team()
 
 
 def test_hosts_without_an_address_are_told_that_training_together_needs_one(monkeypatch):

@@ -13,13 +13,12 @@ from gan2shape_jax.config.schema import fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.output_folders import RUN, mark
-from gan2shape_jax.run import experiment, start
-from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.identity import digest, identity_of, read_identity, settled
-from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.recipes import RECIPES
+from gan2shape_jax.run import recipe
+from gan2shape_jax.run.folder import RunFolder, opened, require_usable
+from gan2shape_jax.run.identity import digest, identity_of, read_identity, resolve_auto
+from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.training import checkpoint
-from gan2shape_jax.training.decision import Wanted, differences
+from gan2shape_jax.training.resume import Requested, differences
 
 _PACKAGED = ("gan.checkpoint", "sampling.view_mvn", "sampling.light_mvn")
 
@@ -101,7 +100,7 @@ def test_every_field_is_part_of_it_unless_it_changes_nothing_that_is_computed(tm
         ("checkpoint.keep", 5, ""),
         ("workdir", "elsewhere", ""),
         ("data.image_list", "longer.txt", ""),
-        ("runtime.images_at_once", 7, ""),
+        ("runtime.iterations_per_call", 7, ""),
         ("outputs.networks", "none", ""),
         ("seed", 7, "fingerprint"),
         ("optimizer.learning_rate", 0.5, "fingerprint"),
@@ -116,11 +115,11 @@ def test_what_a_field_changes(tmp_path, field, value, changes):
     assert changed == ({changes} if changes else set())
 
 
-def test_values_left_open_are_those_that_the_run_began_with(tmp_path):
+def test_values_left_to_the_program_are_those_that_the_run_began_with(tmp_path):
     config = tiny_config(tmp_path, recipe="joint", names=("001.png", "005.png")).unlock()
     config.networks.update(width=0, group_base=0)
     plan = resolve(config.lock())
-    chosen = settled(plan.config, plan.recipe)
+    chosen = resolve_auto(plan.config, plan.recipe)
     assert (chosen.networks.width, chosen.networks.group_base, chosen.runtime.precision) == (128, 16, "float32")
     assert chosen.schedule.batches_per_iteration == 1
     with chosen.unlocked():
@@ -128,28 +127,28 @@ def test_values_left_open_are_those_that_the_run_began_with(tmp_path):
     folder = RunFolder.at(chosen)
     mark(folder.root, RUN)
     folder.describe(chosen, identity_of(chosen))
-    with start.begin(plan, ["001.png", "005.png"]) as started:
-        assert started.plan.config.schedule.batches_per_iteration == 4
+    with opened(plan, ["001.png", "005.png"]) as started:
+        assert started.config.schedule.batches_per_iteration == 4
         assert started.identity.fingerprint == identity_of(chosen).fingerprint
     config.unlock().schedule.batches_per_iteration = 2
     with pytest.raises(UserError, match=r"schedule\.batches_per_iteration \(was 4, is 2\)"):
-        start.require_startable(resolve(config.lock()), ["001.png", "005.png"])
+        require_usable(resolve(config.lock()), ["001.png", "005.png"])
 
 
 def test_a_field_that_a_run_lacks_has_its_default(tmp_path):
     plan = resolve(tiny_config(tmp_path))
-    config = settled(plan.config, plan.recipe)
+    config = resolve_auto(plan.config, plan.recipe)
     folder, identity = RunFolder.at(config), identity_of(config)
     mark(folder.root, RUN)
     tree = json.loads(to_json(config)) | {"identity": identity.record()}
     del tree["camera"]["fov_deg"], tree["detail"]
     (folder.root / "config.json").write_text(json.dumps(tree))
     assert read_identity(folder.root / "config.json")[1] == identity
-    with start.begin(plan, ["001.png"]) as started:
+    with opened(plan, ["001.png"]) as started:
         assert started.identity == identity
     other = tiny_config(tmp_path, camera__fov_deg=11.0)
     with pytest.raises(UserError, match=r"camera\.fov_deg \(was 10\.0, is 11\.0\)"):
-        start.require_startable(resolve(other), ["001.png"])
+        require_usable(resolve(other), ["001.png"])
 
 
 @pytest.fixture
@@ -172,11 +171,11 @@ def test_another_drawing_is_drawn_from_what_is_kept(finished, tmp_path, monkeypa
     config.outputs.update(turntable_frames=3, animation=False, gan_images=False)
     before, networks = _factors(run), (run / "results/001/networks.safetensors").read_bytes()
     monkeypatch.setattr("gan2shape_jax.training.loop.run_schedule", lambda *_, **__: pytest.fail("it is trained"))
-    assert experiment.run_experiment(config.lock()) == 0
+    assert recipe.run_experiment(config.lock()) == 0
     assert "001: drawn anew from what is kept" in capsys.readouterr().err
     assert _factors(run) == before and (run / "results/001/networks.safetensors").read_bytes() == networks
     assert (run / "results/001/turntable.png").is_file() and (run / "results/001/history.csv").is_file()
-    assert experiment.run_experiment(config) == 0  # and not again
+    assert recipe.run_experiment(config) == 0  # and not again
     assert "drawn anew" not in (said := capsys.readouterr().err) and "001: finished before, skipped" in said
 
 
@@ -186,18 +185,18 @@ def test_another_image_under_the_same_name_is_refused(finished, tmp_path):
     config = finished.copy_and_resolve_references().unlock()
     config.workdir, config.data.image_root = str(run), str(images)
     config.data.latent_root, config.data.mask_root = finished.data.latent_root, finished.data.mask_root
-    assert experiment.run_experiment(config) == 0  # from another folder
+    assert recipe.run_experiment(config) == 0  # from another folder
     shutil.copy(images / "005.png", images / "001.png")
     with pytest.raises(UserError, match=r"results/001 holds a result made with other values: image \(was a file of"):
-        experiment.run_experiment(config)
+        recipe.run_experiment(config)
 
 
 def test_a_checkpoint_of_another_fingerprint_is_refused(tmp_path):
     state = {"depth": np.zeros(3, np.float32)}
-    with checkpoint.Checkpoints(tmp_path, keep=1, wanted=Wanted({"configuration": "old"})) as kept:
+    with checkpoint.Checkpoints(tmp_path, keep=1, requested=Requested({"configuration": "old"})) as kept:
         kept.save(2, state, {"done": 2})
     with (
-        checkpoint.Checkpoints(tmp_path, keep=1, wanted=Wanted({"configuration": "new"})) as kept,
+        checkpoint.Checkpoints(tmp_path, keep=1, requested=Requested({"configuration": "new"})) as kept,
         pytest.raises(UserError, match=r"cannot be used: it was made with other values: configuration"),
     ):
         kept.restore(lambda record: state)

@@ -24,13 +24,14 @@ from gan2shape_jax.method.schedule import make_schedule
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import prepare, runner, start
+from gan2shape_jax.run import prepare, runner
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.identity import identity_of
-from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.run.recipe import resolve
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runner import WorkItems
-from gan2shape_jax.training import groups, loop, network_files
+from gan2shape_jax.training import loop, network_files
+from gan2shape_jax.training.resume import Decision
 
 SCHEDULE = make_schedule(((10, 10, 10),), flip1=(False,), flip3=(False,), prior_iterations=10)
 _ROW = {"phase": 0, "step": "prior", "iteration": 1, "loss": 0.5}
@@ -56,21 +57,19 @@ def _in_use() -> np.ndarray:
     return np.array([len(descriptors), threading.active_count()])
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_an_image_that_is_done_or_fails_leaves_no_file_open_and_no_thread(tmp_path, together):
+def test_an_image_that_is_done_or_fails_leaves_no_file_open_and_no_thread(tmp_path):
     before = _in_use()
     with Monitor(SCHEDULE, tmp_path, _console(Stream(), terminal=True)) as monitor:
         for number in range(4):
-            names = [f"{number}a", f"{number}b"] if together else [str(number)]
-            with pytest.raises(FloatingPointError), monitor.watch(names) as watcher:
-                watcher.on_record(_ROW | {"images": {name: {"loss": 0.5} for name in names}})
+            with pytest.raises(FloatingPointError), monitor.watch(str(number)) as watcher:
+                watcher.on_record(_ROW)
                 raise FloatingPointError
         assert not monitor._bars.tasks
     deadline = time.monotonic() + 20
     while (_in_use() > before).any():  # the writer's queue ends its thread a moment after it is closed
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert len(list(tmp_path.rglob("events*"))) == (8 if together else 4)
+    assert len(list(tmp_path.rglob("events*"))) == 4
 
 
 def test_a_terminal_shows_one_bar_over_all_images():
@@ -78,7 +77,7 @@ def test_a_terminal_shows_one_bar_over_all_images():
     with Monitor(SCHEDULE, None, _console(Stream(), terminal=True, get_time=lambda: now)) as monitor:
         monitor.expect(3)
         for number, name in enumerate(("001", "005")):
-            with monitor.watch([name]) as watcher:
+            with monitor.watch(name) as watcher:
                 watcher.on_progress(SCHEDULE[3], 1, None)
                 now += 60.0
                 watcher.on_progress(SCHEDULE[3], 5, 0.25)
@@ -94,7 +93,7 @@ def test_without_a_terminal_each_logged_loss_is_a_line_written_at_once_with_the_
     stream, now = Stream(), 0.0
     with (
         Monitor(SCHEDULE, None, _console(stream, terminal=False, get_time=lambda: now)) as monitor,
-        monitor.watch(["001"]) as watcher,
+        monitor.watch("001") as watcher,
     ):
         now = 50.0
         watcher.on_progress(SCHEDULE[0], 1, None)  # it was compiled until then
@@ -122,26 +121,25 @@ def test_without_a_terminal_each_logged_loss_is_a_line_written_at_once_with_the_
     ]
 
 
-@pytest.mark.parametrize("together", [1, 2])
 @pytest.mark.parametrize("compiling", [0.0, 5.0, 300.0])
-def test_the_time_left_is_told_after_a_tenth_of_an_image_and_never_twice_the_truth(together, compiling):
+def test_the_time_left_is_told_after_a_tenth_of_an_image_and_never_twice_the_truth(compiling):
     """Two steps, whose costs are not quite what they are taken to be, and five seconds beside them for each image."""
     schedule = make_schedule(((30, 0, 150),), flip1=(True,), flip3=(True,), prior_iterations=0)
     names, takes, now = ["a", "b", "c", "d", "e", "f"], {"step1": 0.02, "step3": 0.12}, 0.0
     told: list[tuple[float, float, str]] = []  # when, how many images are done, what is said to be left
     with Monitor(schedule, None, _console(Stream(), terminal=True, get_time=lambda: now)) as monitor:
         monitor.expect(len(names))
-        for first in range(0, len(names), together):
-            with monitor.watch(names[first : first + together]) as watcher:
-                now += 2.0 * together
+        for name in names:
+            with monitor.watch(name) as watcher:
+                now += 2.0
                 for phase in schedule:
-                    now += compiling if first == 0 else 0.0
+                    now += compiling if name == names[0] else 0.0
                     for done in range(1, phase.iterations + 1):
-                        now += takes.get(phase.step, 0.0) * together
+                        now += takes.get(phase.step, 0.0)
                         watcher.on_progress(phase, done, None)
                         (task,) = monitor._bars.tasks
                         told.append((now, task.completed, task.fields["left"]))
-            now += 3.0 * together
+            now += 3.0
     for then, done, text in told:
         truth, left = now - then, re.search(r"about (\d+) (minutes|seconds) left", text)
         if done < 0.1:
@@ -153,13 +151,13 @@ def test_the_time_left_is_told_after_a_tenth_of_an_image_and_never_twice_the_tru
             )
             assert truth / 2 - unit <= seconds <= 2 * truth, (done, truth, text)
         else:
-            assert done < 0.12 * together or (truth < 20 and "a few seconds left" in text), (done, truth, text)
+            assert done < 0.12 or (truth < 20 and "a few seconds left" in text), (done, truth, text)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_resumed_run_says_where_it_goes_on(terminal):
     stream = Stream()
-    with Monitor(SCHEDULE, None, _console(stream, terminal=terminal)) as monitor, monitor.watch(["001"]) as watcher:
+    with Monitor(SCHEDULE, None, _console(stream, terminal=terminal)) as monitor, monitor.watch("001") as watcher:
         watcher.on_resume(SCHEDULE[3], 5)
     assert "001: continues from stage 1 step3, iteration 5 of 10" in stream.getvalue()
 
@@ -169,7 +167,7 @@ def test_where_training_goes_on_and_how_to_look_at_curves(tmp_path):
     stream, names = Stream(), ["x[/red]", "my photo", "=1", "a%20b", "é/ü"]
     with Monitor(SCHEDULE, folder, _console(stream, terminal=False)) as monitor:
         for name in names:
-            with monitor.watch([name]) as watcher:
+            with monitor.watch(name) as watcher:
                 watcher.on_record(_ROW)
     assert sorted(str(path.parent.relative_to(folder)) for path in folder.rglob("events*")) == sorted(names)
     (command,) = re.findall(r"curves: (tensorboard .*?)(?: \(after|$)", stream.getvalue().replace("\n", ""))
@@ -181,11 +179,10 @@ def test_what_names_and_messages_say_is_shown_and_not_obeyed(terminal, tmp_path)
     name, shown = "x[/red]:car:[link=a]\x1b]0;owned\x07\ny", r"x[/red]:car:[link=a]\x1b]0;owned\x07\ny"
     stream = Stream()
     with Monitor(SCHEDULE, None, _console(stream, terminal=terminal, width=200)) as monitor:
-        for names in ([name], [name, "b"]):
-            with monitor.watch(names) as watcher:
-                watcher.on_progress(SCHEDULE[0], 10, 0.25)
-                if terminal:
-                    monitor._bars.refresh()
+        with monitor.watch(name) as watcher:
+            watcher.on_progress(SCHEDULE[0], 10, 0.25)
+            if terminal:
+                monitor._bars.refresh()
         monitor.say("[bold]no[/bold] [/] " + name.replace("\n", " "))
         WorkItems(RunFolder(tmp_path), [], monitor.say).fail({name: "no [/] \x1b[2J"})
     said = stream.getvalue()
@@ -215,7 +212,7 @@ def test_writing_waits_longer_the_longer_it_takes_and_results_of_other_hosts_are
     _save(folder, "c")
     work_items.fail({})  # too soon
     assert "\nc," not in (tmp_path / "results.csv").read_text()
-    list(work_items.unfinished([]))
+    list(work_items.unfinished({}))
     assert "\nc," in (tmp_path / "results.csv").read_text()
 
 
@@ -240,7 +237,7 @@ def test_worse_shapes_and_damaged_results_are_named(tmp_path, capsys):
     _save(folder, "bad", side=0.05, worse_than_prior=True)
     _save(folder, "damaged")
     (tmp_path / "results" / "damaged" / "result.json").write_text("{")
-    list(WorkItems(folder, ["good", "bad", "damaged"], print).unfinished([]))
+    list(WorkItems(folder, ["good", "bad", "damaged"], print).unfinished({}))
     texts = {file: (tmp_path / file).read_text() for file in ("results.csv", "results.md", "index.html")}
     parts = ("done, worse than its prior", "unreadable")
     assert [(file, part) for file, text in texts.items() for part in parts if part not in text] == []
@@ -249,10 +246,9 @@ def test_worse_shapes_and_damaged_results_are_named(tmp_path, capsys):
     assert [row.split(",")[1] for row in rows if row.startswith("good,")] == ["done"]
 
 
-def test_a_broken_first_image_does_not_end_a_run_that_measures_its_memory(tmp_path, monkeypatch, capsys):
-    """As on GPU and TPU, where the number of images at once depends on the memory that one of them takes."""
+def test_a_broken_first_image_does_not_end_a_run(tmp_path, monkeypatch, capsys):
     config = tiny_config(tmp_path, names=("001.png", "005.png", "006.png"))
-    requests, train = [], mock.Mock(side_effect=UserError("not trained"))
+    train = mock.Mock(side_effect=UserError("not trained"))
 
     def load(config, name, *rest, original=prepare.load_image):
         if name == "001.png":
@@ -261,10 +257,8 @@ def test_a_broken_first_image_does_not_end_a_run_that_measures_its_memory(tmp_pa
 
     monkeypatch.setattr(loop, "run_schedule", train)
     monkeypatch.setattr(prepare, "load_image", load)
-    monkeypatch.setattr(groups, "bytes_of_one", lambda prepared, _: int(prepared.name))
-    monkeypatch.setattr(groups, "choose_size", lambda _, images, devices, of_one: requests.append(of_one()) or 1)
     assert program.main(["--config=ictface", *overrides(config)]) == 1
-    assert requests == [5] and train.call_count == 2
+    assert train.call_count == 2
     said = capsys.readouterr().err
     assert said.count("001: 001.png is damaged") == 1 and "005: not trained" in said and "Traceback" not in said
 
@@ -290,7 +284,7 @@ def test_an_image_is_computed_while_the_one_before_is_written(tmp_path):
 
     names = ["a.png", "b.png", "c.png", "d.png"]
     with runner.WorkItems(folder, names, lambda line: said.append(str(line))) as work_items:
-        for (name,) in work_items.unfinished([[name] for name in names]):
+        for (name,) in work_items.unfinished(dict.fromkeys(names, Decision.MAKE)):
             work_items.write({name: make(name)})
         assert work_items.status == 1
     assert [folder.is_finished(stem) for stem in "abcd"] == [True, False, False, True]
@@ -305,8 +299,8 @@ def test_a_finished_image_keeps_what_the_configuration_says(tmp_path, monkeypatc
     def kept(**fields) -> bytes | None:
         files, plan = {}, resolve(tiny_config(tmp_path, **fields))
         monkeypatch.setattr(explain, "write", lambda *_, extra, **__: files.update(extra))
-        started = start.Start(plan, identity_of(plan.config), RunFolder(tmp_path), [], ())
-        trainer = runner.Trainer(started, None, frozen, None, names=(), grader=judge.Grader(plan))
+        run = (plan, identity_of(plan.config), RunFolder(tmp_path), {}, Decision.MAKE)
+        trainer = runner.Trainer(*run, None, frozen, None, names=(), grader=judge.Grader(plan))
         trainer.write(prepared, params, loop.Trained(initial_state(params, prepared.settings), []), {})
         return files.get("networks.safetensors")
 

@@ -27,13 +27,12 @@ from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.plan import resolve
-from gan2shape_jax.run.recipes import recipe_of
+from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.training import loop
 from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.checkpoint import Checkpoints
-from gan2shape_jax.training.decision import Wanted
 from gan2shape_jax.training.loop import Cadence, Watcher
+from gan2shape_jax.training.resume import Requested
 
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
 UNWATCHED = Watcher()
@@ -46,7 +45,7 @@ def run(tmp_path_factory):
     architecture, frozen = prepare.load_frozen(resolve(config))
     prepared = prepare.load_image(resolve(config), "001.png", architecture, frozen, RunFolder.at(config).latents)
     initial = models.init_params(jax.random.key(0), prepared.settings)
-    return prepared, frozen, recipe_of(config).schedule(config), initial
+    return prepared, frozen, RECIPES[config.recipe].schedule(config), initial
 
 
 def _train(run, folder, watcher=UNWATCHED, cadence=CADENCE, phases=None):
@@ -100,7 +99,7 @@ def test_several_iterations_a_call_give_the_same_result(run, tmp_path):
 
 def test_each_phase_moves_its_own_networks_only(run):
     prepared, frozen, schedule, initial = run
-    task = task_lib.independent([prepared], frozen)
+    task = task_lib.OneImage(prepared.context(frozen), axis=True)
     state = task.initial(initial)
     for phase in schedule[:4]:
         before = jax.tree.map(np.array, state.params)
@@ -115,7 +114,7 @@ def test_each_phase_moves_its_own_networks_only(run):
 def test_a_step_1_of_ones_own_starts_from_the_objects_mask_too(run):
     prepared, frozen, schedule, initial = run
     masked = dataclasses.replace(prepared, settings=dataclasses.replace(prepared.settings, use_mask=True))
-    task = task_lib.independent([masked], frozen)
+    task = task_lib.OneImage(masked.context(frozen), axis=True)
     own = dataclasses.replace(schedule[1], kind=dataclasses.replace(schedule[1].kind, cost=2.0))
     assert 0 < float(task.begin(task.initial(initial), own).mask.mean()) < 1
 
@@ -169,7 +168,7 @@ def _record(done: int) -> dict:
 def saved(tmp_path_factory):
     """Two checkpoints, 2 and 4."""
     folder = tmp_path_factory.mktemp("saved") / "001"
-    with Checkpoints(folder, keep=2, wanted=Wanted({"configuration": "a"})) as checkpoints:
+    with Checkpoints(folder, keep=2, requested=Requested({"configuration": "a"})) as checkpoints:
         for done in (2, 4):
             checkpoints.save(done, _state(float(done)), _record(done))
     return folder
@@ -182,7 +181,7 @@ def copied(saved, tmp_path):
 
 def _restored(folder, **made_with):
     """The value that the restored state was made of, or None without one."""
-    with Checkpoints(folder, keep=2, wanted=Wanted(made_with)) as checkpoints:
+    with Checkpoints(folder, keep=2, requested=Requested(made_with)) as checkpoints:
         actual = checkpoints.restore(_template)
     if actual is None:
         return None

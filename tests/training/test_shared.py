@@ -21,12 +21,12 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import Context, initial_state
 from gan2shape_jax.results import load
-from gan2shape_jax.run import experiment
-from gan2shape_jax.run.recipes import recipe_of
+from gan2shape_jax.run import recipe
+from gan2shape_jax.run.recipe import RECIPES
 from gan2shape_jax.training import devices, loop
 from gan2shape_jax.training import shared as shared_lib
 from gan2shape_jax.training.loop import Cadence, Watcher
-from gan2shape_jax.training.task import one_image
+from gan2shape_jax.training.task import OneImage
 
 NAMES = ("001.png", "005.png", "006.png")
 CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
@@ -41,7 +41,7 @@ def _config(folder, **fields):
 def parts(tmp_path_factory):
     """The prepared images, the frozen networks and the schedule."""
     config = _config(tmp_path_factory.mktemp("joint"))
-    return *images_of(config), recipe_of(config).schedule(config)
+    return *images_of(config), RECIPES[config.recipe].schedule(config)
 
 
 def _gather(parts, group=None, *, collect_iters=7, **fields):
@@ -175,7 +175,7 @@ def test_two_copies_of_one_image_are_trained_as_that_image_alone(parts, initial)
     item = parts[0][0]
     double = _gather(parts, [item, item], collect_iters=2)
     # The joint task's settings differ in the number of samples only.
-    single = one_image(Context(item.example, parts[1], double.settings))
+    single = OneImage(Context(item.example, parts[1], double.settings))
     first, second = initial_state(jax.tree.map(jnp.array, initial), double.settings), double.initial(initial)
     for phase in parts[2][:3]:
         first, second = single.begin(first, phase), double.begin(second, phase)
@@ -280,7 +280,7 @@ def test_replicas_see_the_next_images_or_all_the_same(parts, different):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     config = _config(tmp_path_factory.mktemp("finished"))
-    return experiment.run_experiment(config), pathlib.Path(config.workdir), config
+    return recipe.run_experiment(config), pathlib.Path(config.workdir), config
 
 
 @pytest.mark.heavy
@@ -306,7 +306,7 @@ def test_lost_results_are_written_again_from_the_networks(finished, capsys):
     files = [root / "results" / "005" / file for file in ("depth.npy", "albedo.npy", "metrics.json")]
     before, networks = [file.read_bytes() for file in files], (root / "networks.safetensors").stat().st_mtime_ns
     shutil.rmtree(root / "results" / "005")
-    assert experiment.run_experiment(config) == 0
+    assert recipe.run_experiment(config) == 0
     assert [file.read_bytes() for file in files] == before
     assert (root / "networks.safetensors").stat().st_mtime_ns == networks
     assert "001: finished before, skipped" in capsys.readouterr().err
@@ -319,5 +319,5 @@ def test_all_unusable_images_are_named(tmp_path):
     (images / "006.png").write_bytes(b"")
     config = _config(tmp_path, data__image_root=str(images))
     with pytest.raises(UserError, match=r"(?s)all images of the list.*005\.png.*damaged.*006\.png"):
-        experiment.run_experiment(config)
+        recipe.run_experiment(config)
     assert not (pathlib.Path(config.workdir) / "networks.safetensors").exists()

@@ -29,7 +29,7 @@ from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.results import Entry, Row, in_pages, page_name, page_text, print_table, write_table
 from gan2shape_jax.results.outputs import FRAGMENT
 from gan2shape_jax.results.page import DRAWINGS
-from gan2shape_jax.run import start
+from gan2shape_jax.run import lock
 from gan2shape_jax.run.folder import is_result
 from gan2shape_jax.run.identity import digest, identity_of
 
@@ -129,7 +129,7 @@ def _held(out: Storage) -> Iterator[None]:
     """
     if out.folder is not None:
         require_output_folder(out.folder, RUN)
-        with start.hold(out.folder):
+        with lock.hold(out.folder):
             yield
         return
     if out.read([MARKER]):

@@ -21,8 +21,7 @@ from gan2shape_jax.config import to_json
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import ConfigError, UserError, one_line
 from gan2shape_jax.io.files import atomic_bytes, atomic_folder, atomic_text, read_object, remove_folder
-from gan2shape_jax.io.image_lists import names_of, stem_of
-from gan2shape_jax.run import experiment
+from gan2shape_jax.io.image_lists import stem_of
 
 _MAKER = f"{__name__}:image_maker"
 
@@ -36,37 +35,33 @@ def run_images(config: ConfigDict) -> int:
         alone = "images that are predicted or trained independently of each other"
         raise ConfigError(f"--cluster ray is for {alone} (config.recipe, config.schedule.reset_weight)")
     engine.require_ray()
-    experiment.prepared(config)
-    from gan2shape_jax.run import plan, runner, start  # which import JAX
+    from gan2shape_jax.run import folder, recipe, runner  # which import JAX
 
-    names = names_of(config)
+    plan, names = recipe.ready(config)
     at_once = engine.AT_ONCE if config.recipe == "predict" else 1
 
     def log(line: Any) -> None:
         print(one_line(str(line)), flush=True)
 
-    with (
-        start.begin(plan.resolve(config), names) as started,
-        runner.WorkItems(started.folder, names, log) as work_items,
-    ):
-        settled = started.plan.config  # what the run leaves open is the same for every worker
-        task = {"config": to_json(settled), "workdir": os.path.abspath(config.workdir), "folder": os.getcwd()}
-        work_items.redraw(started, settled)
-        every = [name for unit in started.work_items for name in unit]
-        left = [name for name in every if not started.folder.is_finished(stem_of(name))]
-        items = [{"name": stem_of(name), "file": name} for name in left]
+    with folder.opened(plan, names) as run, runner.WorkItems(run.folder, names, log) as work_items:
+        # What is left to the program is the same for every worker.
+        task = {"config": to_json(run.config), "workdir": os.path.abspath(config.workdir), "folder": os.getcwd()}
+        work_items.redraw(run)
+        items = [{"name": stem_of(name), "file": name} for name in run.unmade]
         for answer in engine.answers(_MAKER, task, items, at_once=at_once, log=log) if items else ():
             work_items.fail(answer["failed"])
             if not answer["failed"]:
                 log(f"{answer['name']}: done")
                 work_items.note(answer["name"])
-        for _ in work_items.unfinished([[name] for name in names if name not in left]):
+        for _ in work_items.unfinished({name: each for name, each in run.images.items() if each.exists}):
             pass
         return work_items.status
 
 
 def image_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
     """Returns the function that makes a batch of images and puts their results into the run's folder."""
+    from gan2shape_jax.run.recipe import run_experiment
+
     try:
         os.chdir(task["folder"])
     except OSError as error:
@@ -83,7 +78,7 @@ def image_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
         if config.recipe != "predict":  # of a batch of one, which a worker that follows takes up
             key = hashlib.sha256(items[0]["name"].encode()).hexdigest()[:16]
             config.checkpoint.folder = f"{checkpoints}/{key}"
-        experiment.prepared(config, only=[item["file"] for item in items])()
+        run_experiment(config, only=[item["file"] for item in items])
         path = run / "failures.json"
         failed = read_object(path, "a run's failures") if path.is_file() else {}
         for item in items:

@@ -38,7 +38,7 @@ from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.output_folders import WEB, mark, require_output_folder
 from gan2shape_jax.photos import explain, judge, texture
 from gan2shape_jax.results import surface
-from gan2shape_jax.run.plan import resolve
+from gan2shape_jax.run.recipe import resolve
 
 with epy.lazy_imports():  # an extra, which --help does without
     import jinja2

@@ -32,8 +32,8 @@ from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import Finder, NoDetectionError
 from gan2shape_jax.photos.pipeline import PhotoModel, Refiner, load_photo_model, load_refiner
 from gan2shape_jax.results import Row, load_metrics, print_table
-from gan2shape_jax.run import start
-from gan2shape_jax.training.decision import Redraw, Skip
+from gan2shape_jax.run import lock
+from gan2shape_jax.training.resume import Decision
 
 _OUT = "results/photos"
 _AT_ONCE = 8  # photos that are searched before the objects in them are reconstructed, and the page written
@@ -109,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.refine:
         _say(folder.refinement_line(config))
     model, refiner = load_photo_model(kind, log=_say), load_refiner(kind) if options.refine else None
-    with start.hold(out):
+    with lock.hold(out):
         code = _reconstruct(options, config, model, refiner, paths)
     page = out / "index.html"
     if page.is_file():
@@ -219,9 +219,9 @@ def _tell_done(config: ConfigDict, prepared: Sequence[Prepared]) -> None:
     """Names the photos that are finished already, with how far to trust them; a run says so of the others."""
     for photo in prepared:
         name, decision = photo.name, folder.decided(config, photo)
-        if not isinstance(decision, Skip | Redraw):
+        if not decision.exists:
             continue
-        _say(f"{name}: finished before, {'skipped' if isinstance(decision, Skip) else 'drawn anew'}")
+        _say(f"{name}: finished before, {'skipped' if decision is Decision.SKIP else 'drawn anew'}")
         with contextlib.suppress(UserError):
             if sentence := judge.sentence_of(name, load_metrics(pathlib.Path(config.workdir, "results", name))):
                 _say(sentence)

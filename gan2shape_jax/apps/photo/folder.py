@@ -49,11 +49,11 @@ from gan2shape_jax.photos.pipeline import PhotoModel, Refiner
 from gan2shape_jax.photos.subject import LEAST_SIDE, SOURCES, Subject, subjects_of
 from gan2shape_jax.results import AWAITS, Reconstruction
 from gan2shape_jax.results.pictures import encoded
-from gan2shape_jax.run import redraw, runner
+from gan2shape_jax.run import runner
 from gan2shape_jax.run.folder import RunFolder, is_result
 from gan2shape_jax.run.identity import Identity, digest, identity_of, read_identity
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.training.decision import Decision, Redraw, Skip, There, Wanted, decide
+from gan2shape_jax.training.resume import Decision, Existing, Requested, decide
 
 FOLDER = "photos"
 
@@ -243,17 +243,17 @@ def names_in(out: pathlib.Path) -> dict[str, str]:
 def decided(config: ConfigDict, photo: Prepared) -> Decision:
     """Returns what happens to a photo's result."""
     identity, folder, out = identity_of(config), RunFolder.at(config), pathlib.Path(config.workdir) / FOLDER
-    there = folder.there(photo.name)
+    existing = folder.existing(photo.name)
     parts = {part: (out / part).read_bytes() for part in parts_of(photo.name) if (out / part).is_file()}
-    if there.state != "nothing" and parts != photo.files:
-        there = There(fault="it is of another crop or mask")
-    elif there.state != "nothing":
+    if existing.state != "nothing" and parts != photo.files:
+        existing = Existing(fault="it is of another crop or mask")
+    elif existing.state != "nothing":
         try:
             _, own = read_identity(folder.result(photo.name) / "config.json")
-            there = dataclasses.replace(there, made_with=own.computed, drawing=own.drawing)
+            existing = dataclasses.replace(existing, made_with=own.computed, drawing=own.drawing)
         except (OSError, UserError) as error:
-            there = dataclasses.replace(there, fault=str(error))
-    return decide(there, Wanted(identity.computed, identity.drawing, replaces=True))
+            existing = dataclasses.replace(existing, fault=str(error))
+    return decide(existing, Requested(identity.computed, identity.drawing, replaces=True))
 
 
 def make_results(
@@ -276,9 +276,9 @@ def make_results(
     out, folder, refused, failed = pathlib.Path(config.workdir), RunFolder.at(config), refused or {}, failed or {}
     decisions = {photo.name: decided(config, photo) for photo in photos}
     for name, decision in decisions.items():
-        if isinstance(decision, Redraw):
-            redraw.redraw(folder.result(name), config, identity_of(config).drawing)
-    left = [photo for photo in photos if not isinstance(decisions[photo.name], Skip | Redraw)]
+        if decision is Decision.REDRAW:
+            runner.redraw(folder.result(name), config, identity_of(config).drawing)
+    left = [photo for photo in photos if not decisions[photo.name].exists]
     if not left and not refused and not failed:
         return {}
     unmade = {*refused, *failed}

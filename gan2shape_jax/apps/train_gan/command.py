@@ -21,7 +21,7 @@ from gan2shape_jax.errors import UserError, exit_code, install, one_line, printa
 from gan2shape_jax.io import output_folders
 from gan2shape_jax.io.bundled import GAN, weights_file
 from gan2shape_jax.io.files import clear_leftovers, sha256
-from gan2shape_jax.run.start import hold
+from gan2shape_jax.run.lock import hold
 
 _SIZES = tuple(2**n for n in range(3, 11))
 _DEFAULTS = TrainingSettings()
@@ -105,8 +105,7 @@ def _add(group: Any, kind: Any, name: str, low: float, high: float, default: Any
 
 def _run(options: argparse.Namespace) -> None:
     training = _training_of(options)
-    output_folders.require_output_folder(options.out, output_folders.GAN)
-    with hold(options.out, output_folders.GAN):
+    with hold(options.out, output_folders.GAN, option="--out"):
         clear_leftovers(options.out)
         selection = Selection(options.typical, not options.no_grey)
         packed = photos.load(options.photos, options.out, training.arch.size, selection, log=_log)

@@ -44,7 +44,7 @@ from gan2shape_jax.run import interrupt
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.checkpoint import Checkpoints
-from gan2shape_jax.training.decision import Wanted
+from gan2shape_jax.training.resume import Requested
 
 GAN = "gan.safetensors"
 _CHECKPOINTS = "checkpoints"
@@ -122,7 +122,7 @@ def train(training: Training, photos: Photos, *, log: Callable[[str], None], war
         "start": training.started_from,
     }
     stored_form = json.loads(json.dumps(made_with))  # lists for tuples, as they come back
-    with Checkpoints(training.out / _CHECKPOINTS, keep=_KEPT, wanted=Wanted(stored_form)) as checkpoints:
+    with Checkpoints(training.out / _CHECKPOINTS, keep=_KEPT, requested=Requested(stored_form)) as checkpoints:
         restored = checkpoints.restore(lambda _: state)
         course = _Course()
         if restored is not None:

@@ -22,7 +22,7 @@ from gan2shape_jax.config.schema import gan_problems
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import GAN, MODEL, cache, names_of, weights_file
 from gan2shape_jax.io.output_folders import MARKER, WEIGHTS
-from gan2shape_jax.run.start import hold
+from gan2shape_jax.run.lock import hold
 
 _CORPUS = pathlib.Path(__file__).parents[2] / "io" / "corpus" / "torch_zip"
 _URL = "https://example.org/gan.pkl"

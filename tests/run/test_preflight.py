@@ -22,8 +22,8 @@ from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.main import main
 from gan2shape_jax.method import prior
-from gan2shape_jax.run import check, experiment, joint, prepare
-from gan2shape_jax.run.check import examine
+from gan2shape_jax.run import joint, preflight, prepare, recipe
+from gan2shape_jax.run.preflight import examine
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import shared
 
@@ -41,7 +41,7 @@ def test_check_collects_the_problems_of_all_files(tmp_path, capsys):
     arguments |= {"sampling.view_mvn": str(tmp_path / "view.npz"), "prior.near": "1.1"}
     with pytest.warns(UserWarning, match="dropped config.data.latent_root"):
         config = apply_overrides(bundled, arguments)
-    assert check.run_check(config) == 1
+    assert preflight.run_preflight(config) == 1
     errors = capsys.readouterr().err
     parts = (
         "empty.png is empty",
@@ -125,22 +125,22 @@ def test_a_damaged_gan_matters_to_prediction_only_where_it_is_loaded(tmp_path):
     path = tmp_path / "gan.safetensors"
     path.write_bytes(b"damaged")
     fields = {"gan__checkpoint": str(path), "recipe": "predict", "networks__pretrained": "absent.safetensors"}
-    with_pictures = check.examine(tiny_config(tmp_path, outputs__gan_images=True, **fields))
+    with_pictures = preflight.examine(tiny_config(tmp_path, outputs__gan_images=True, **fields))
     assert [str(path) in problem for problem in with_pictures] == [False, True]
-    without = check.examine(tiny_config(tmp_path, outputs__gan_images=False, **fields))
+    without = preflight.examine(tiny_config(tmp_path, outputs__gan_images=False, **fields))
     assert without == with_pictures[:1]
     for mode in ({"recipe": "predict", "gan__checkpoint": "absent", "data__latent_root": ""}, {}):
-        (problem,) = check.examine(tiny_config(tmp_path, networks__pretrained=str(path), **mode))
+        (problem,) = preflight.examine(tiny_config(tmp_path, networks__pretrained=str(path), **mode))
         assert str(path) in problem
 
 
 def test_a_latent_of_other_layers_and_a_mask_that_no_prior_fits_are_named(tmp_path):
     np.save(tmp_path / "001.npy", np.zeros((1, 4, 128), np.float32))
     config = tiny_config(tmp_path, data__latent_root=str(tmp_path))
-    assert ["has 4 layers: this generator takes 8" in problem for problem in check.examine(config)] == [True]
+    assert ["has 4 layers: this generator takes 8" in problem for problem in preflight.examine(config)] == [True]
     Image.fromarray(np.pad(np.full((1, 1), 255, np.uint8), ((0, 63), (0, 63)))).save(tmp_path / "001.png")
     config = tiny_config(tmp_path, data__mask_root=str(tmp_path))
-    (problem,) = check.examine(config)
+    (problem,) = preflight.examine(config)
     refusal = _refusal(lambda: prior.prior_depth(config, prepare.data.load_item(config, "001.png").mask))
     assert refusal in problem and not pathlib.Path(config.workdir).exists()
 
@@ -161,7 +161,7 @@ def test_sizes_that_one_joint_run_cannot_crop_together_are_told_as_the_run_tells
             picture.resize((80, 80) if name == "006.png" else picture.size).save(tmp_path / name)
     config = tiny_config(tmp_path, data__image_root=str(tmp_path), data__crop=crop, sampling__collect_iters=3, **_JOINT)
     refusal = _refusal(lambda: shared.require_one_size({"001": 64, "005": 64, "006": 80}))
-    assert check.examine(config) == ([refusal] if crop else [])
+    assert preflight.examine(config) == ([refusal] if crop else [])
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_sizes_that_one_joint_run_cannot_crop_together_are_told_as_the_run_tells
 )
 def test_a_joint_run_that_its_settings_do_not_allow_is_refused_as_the_run_refuses_it(tmp_path, fields, message):
     config = tiny_config(tmp_path, **_JOINT, **({"sampling__collect_iters": 3} | fields))
-    (problem,) = check.examine(config)
+    (problem,) = preflight.examine(config)
     assert message in problem
     assert problem == _refusal(functools.partial(joint.require_enough_for, config, list(_JOINT["names"])))
 
@@ -182,14 +182,14 @@ def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_t
     config = tiny_config(tmp_path, **_JOINT, sampling__collect_iters=3)
     mark(tmp_path / "run", RUN)
     (tmp_path / "run" / "joint.json").write_text('{"images": ["other.png"]}')
-    (problem,) = check.examine(config)
+    (problem,) = preflight.examine(config)
     assert (
         "holds networks made with other values: images (was ['other.png'], is" in problem
         and "--config.recipe=predict" in problem
     )
-    assert problem == _refusal(functools.partial(experiment.run_experiment, config))
+    assert problem == _refusal(functools.partial(recipe.run_experiment, config))
     (tmp_path / "run" / "joint.json").write_text("{")
-    assert check.examine(config) == []  # the run writes it again
+    assert preflight.examine(config) == []  # the run writes it again
 
 
 _SIDE, _WIDTH = 64, 128  # of the images and masks, of the latents of the bundled GAN

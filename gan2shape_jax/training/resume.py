@@ -1,12 +1,13 @@
-"""What happens to a thing that is to be made and may be there already: one decision, for everything that is made.
+"""What happens to a thing that is to be made and may exist already: one decision, for everything that is made.
 
 What is made is a run, an image's result, networks that images share, a photo's result, a GAN. A folder is read once
-into a `There`; what is asked for is a `Wanted`; `decide` compares the two, and nothing else does.
+into an `Existing`; what is asked for is a `Requested`; `decide` compares the two, and nothing else does.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -23,29 +24,24 @@ State = Literal["nothing", "begun", "provisional", "complete"]
 
 
 @dataclasses.dataclass(frozen=True)
-class There:
+class Existing:
     """What a folder holds of a thing."""
 
     state: State = "nothing"
     made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # facts by name, as JSON values
     drawing: str = ""  # how it is drawn, see `Identity.drawing`; '' where that is not known
-    fault: str = ""  # why it cannot be read; '' if it can
+    fault: str = ""  # why it cannot be read, so that it is made again; '' if it can
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class Requested:
     """What is asked for."""
 
     made_with: Mapping[str, Any]
     drawing: str = ""
-    replaces: bool = False  # whether another one that is there gives way
+    replaces: bool = False  # whether another one that exists gives way
     place: str = ""  # where it is and what, for messages
     advice: str = "choose another --config.workdir, or move that folder away"
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """The facts that are the SHA-256 of an image's own files."""
-        return {name: self.made_with[name] for name in INPUTS if name in self.made_with}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -53,64 +49,36 @@ class Wanted:
         return dict(self.made_with) | {"drawing": self.drawing}
 
 
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """It is made from the beginning."""
+class Decision(enum.Enum):
+    """What happens to a thing."""
 
-    fault: str = ""  # why what is there cannot be used, and is to be set aside; '' if nothing is there
+    MAKE = "it is made from the beginning"
+    RESUME = "what has begun goes on"
+    SKIP = "it exists"
+    REDRAW = "it exists, and is drawn anew from what is kept of it"
 
-
-@dataclasses.dataclass(frozen=True)
-class Resume:
-    """What has begun goes on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Skip:
-    """It is there."""
+    @property
+    def exists(self) -> bool:
+        """Whether nothing is left to compute."""
+        return self in (Decision.SKIP, Decision.REDRAW)
 
 
-@dataclasses.dataclass(frozen=True)
-class Redraw:
-    """It is there, and is drawn anew from what is kept of it."""
+def decide(existing: Existing, requested: Requested) -> Decision:
+    """Returns what happens to a thing; facts that are not known of what exists are not compared.
 
-
-@dataclasses.dataclass(frozen=True)
-class Refuse:
-    """Something else is there, which nothing may replace."""
-
-    sentence: str
-
-
-Decision = Start | Resume | Skip | Redraw | Refuse
-
-
-def decide(there: There, wanted: Wanted) -> Decision:
-    """Returns what happens to a thing.
-
-    Facts that what is there does not tell, as an earlier version did not, are not compared.
+    Raises `UserError`: something else exists, which nothing may replace.
     """
-    if there.fault:
-        return Start(there.fault)
-    if there.state == "nothing":
-        return Start()
-    asked = {name: value for name, value in wanted.made_with.items() if name in there.made_with}
-    if other := differences(there.made_with, asked):
-        if wanted.replaces:
-            return Start()
-        return Refuse(f"{wanted.place} made with other values: {', '.join(other)}; {wanted.advice}")
-    if there.state in ("begun", "provisional"):
-        return Resume()
-    if there.drawing and wanted.drawing and there.drawing != wanted.drawing:
-        return Redraw()
-    return Skip()
-
-
-def require(decision: Decision) -> Decision:
-    """Returns a decision; raises `UserError` with its sentence if it is to refuse."""
-    if isinstance(decision, Refuse):
-        raise UserError(decision.sentence)
-    return decision
+    if existing.fault or existing.state == "nothing":
+        return Decision.MAKE
+    before = existing.made_with
+    if other := differences(before, {name: fact for name, fact in requested.made_with.items() if name in before}):
+        if requested.replaces:
+            return Decision.MAKE
+        raise UserError(f"{requested.place} made with other values: {', '.join(other)}; {requested.advice}")
+    if existing.state in ("begun", "provisional"):
+        return Decision.RESUME
+    redrawn = existing.drawing and requested.drawing and existing.drawing != requested.drawing
+    return Decision.REDRAW if redrawn else Decision.SKIP
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -23,13 +23,13 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_item, load_parser_of, open_picture
 from gan2shape_jax.io.files import nearest_folder
 from gan2shape_jax.io.image_lists import names_of
-from gan2shape_jax.io.output_folders import require_places
 from gan2shape_jax.io.required_files import absent_of_images, perceptual_distances, require_files, require_images
 from gan2shape_jax.method import models, perceptual, prior
 from gan2shape_jax.photos import explain
-from gan2shape_jax.run import joint, prepare, runner, start
-from gan2shape_jax.run.identity import settled
-from gan2shape_jax.run.plan import Plan, resolve
+from gan2shape_jax.run import joint, prepare, runner
+from gan2shape_jax.run.folder import require_usable
+from gan2shape_jax.run.identity import resolve_auto
+from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files, shared
 
@@ -37,7 +37,7 @@ from gan2shape_jax.training import network_files, shared
 _DECISIVE = ("image_size", "data.crop", "camera.min_depth", "camera.max_depth", "camera.fov_deg")
 
 
-def run_check(config: ConfigDict) -> int:
+def run_preflight(config: ConfigDict) -> int:
     """Prints problems and what the run would work on; returns the exit code: 0 if a run can start, else 1."""
     problems = examine(config)
     for line in problems:
@@ -63,7 +63,6 @@ def examine(config: ConfigDict) -> list[str]:
             problems.append(str(error))
             return None
 
-    tried(require_places, config)
     tried(require_files, config)
     plan = tried(resolve, config)
     config = plan.config if plan else config
@@ -83,7 +82,7 @@ def examine(config: ConfigDict) -> list[str]:
     if config.recipe not in ("lift", "finetune") and os.path.exists(config.data.image_list):
         names = tried(names_of, config) or []
     if names and config.recipe == "joint" and plan is not None:
-        tried(joint.require_enough_for, settled(config, plan.recipe), names)
+        tried(joint.require_enough_for, resolve_auto(config, plan.recipe), names)
     tried(require_images, config, names)
     if not any(fields()[path].fault(values[path]) for path in _DECISIVE):
         sides: dict[str, int] = {}
@@ -93,7 +92,7 @@ def examine(config: ConfigDict) -> list[str]:
         if config.recipe == "joint" and config.data.crop and sides:
             tried(shared.require_one_size, sides)
     if sensible and plan is not None:
-        tried(start.require_startable, plan, names)
+        tried(require_usable, plan, names)
     return list(dict.fromkeys(problems))
 
 
