@@ -28,7 +28,7 @@ def _compiled(*arguments):
 
 @pytest.fixture(scope="module")
 def compiled():
-    """The rasteriser with its gradient, the prior's step of two chips' images, and prediction."""
+    """The rasteriser with its gradient, the prior's step, and prediction."""
     return _compiled("ictface:scratch", "2", "rendering", "prior", "predict")
 
 
