@@ -37,7 +37,7 @@ from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.results.surface import mean_mask
 from gan2shape_jax.stylegan2 import weights
 from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
-from gan2shape_jax.training.network_files import depth_told
+from gan2shape_jax.training.network_files import depth_metadata
 
 NAME = "model.safetensors"  # in a lift's folder
 FORMAT = "gan2shape_jax model"
@@ -82,7 +82,7 @@ def model_bytes(
         kind = np.float16 if name.split("/")[0] in shortened else np.float32
         tensors[name] = np.ascontiguousarray(value, kind)
     tensors |= {_FOLDER + name: np.ascontiguousarray(statistics[name], np.float32) for name in sorted(statistics)}
-    texts = {"format": FORMAT, "version": str(VERSION), "networks": " ".join(params)} | depth_told(depth)
+    texts = {"format": FORMAT, "version": str(VERSION), "networks": " ".join(params)} | depth_metadata(depth)
     for field in dataclasses.fields(facts):
         value = getattr(facts, field.name)
         texts[field.name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -146,7 +146,7 @@ class Lift:
         return self._averaging(self._of(phase).begin(dataclasses.replace(state, average=()), phase), phase)
 
     def _taught_yaws(self, params: models.Params) -> models.Params:
-        """Returns networks whose V sees samples turned as the widths of their outlines log."""
+        """Returns networks whose V sees samples turned as the widths of their outlines say."""
         self.log(f"V is taught yaw by the outlines of {_OUTLINED} samples")
         maker, config = self._maker, self.config
         images, _ = maker.images(Stream.OUTLINED_SAMPLE, range(_OUTLINED))

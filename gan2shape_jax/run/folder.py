@@ -176,8 +176,8 @@ class RunFolder:
             atomic_text(inside / f"failures{team.suffix}.json", json.dumps(failures) + "\n")
             for other in sorted(inside.glob(f"failures-*-of-{team.count}.json")):
                 with contextlib.suppress(OSError, UserError):  # another host's file, being rewritten
-                    told = read_object(other, "a host's failures")
-                    every |= {name: why for name, why in told.items() if not self.is_finished(name)}
+                    others = read_object(other, "a host's failures")
+                    every |= {name: why for name, why in others.items() if not self.is_finished(name)}
         if every:
             atomic_text(path, json.dumps(every, indent=2) + "\n")
         else:

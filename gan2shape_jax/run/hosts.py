@@ -56,7 +56,7 @@ ALONE = Team()
 
 def team_of(environ: Mapping[str, str]) -> Team:
     """Returns which host this is; raises `UserError` if the environment says it only in part, or no numbers."""
-    names = next((names for told, names in _LAUNCHERS.items() if environ.get(told)), None)
+    names = next((names for sign, names in _LAUNCHERS.items() if environ.get(sign)), None)
     if names is None:
         return ALONE
     index, count = (environ.get(name, "") for name in names)

@@ -76,8 +76,8 @@ class Identity:
 
     def record(self) -> dict[str, Any]:
         """Returns what `config.json` says of it, as JSON values."""
-        told = {"fingerprint": self.fingerprint, "files": self.files}
-        return told | ({"extensions": self.extensions} if self.extensions else {})
+        record = {"fingerprint": self.fingerprint, "files": self.files}
+        return record | ({"extensions": self.extensions} if self.extensions else {})
 
 
 _EXTENSION = "extensions."  # before KIND.NAME, among the facts of a run

@@ -84,15 +84,15 @@ def _run(context: RunContext, names: list[str]) -> int:
         different=config.schedule.distinct_images,
     )
     if note := padding_note(task.replicas, task.mesh, "batches"):
-        context.monitor.say(note)
+        context.monitor.log(note)
     by_name = dict(zip(names, images, strict=True))
     grader = judge.load_grader(context.plan, (context.architecture, frozen.discriminator))
     if not trained:
         initial = prepare.initial_params(context.plan, task.settings)
         if context.plan.model is None:
-            context.monitor.say("results come when training is done: there is no model that could predict them")
+            context.monitor.log("results come when training is done: there is no model that could predict them")
         else:
-            with WorkItems(folder, names, context.monitor.say) as work_items:
+            with WorkItems(folder, names, context.monitor.log) as work_items:
                 write_predictions(context, work_items, by_name.__getitem__, lambda settings: initial, grader)
         train(context, task, initial, title="all-images", requested=requested)
     jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
@@ -121,7 +121,7 @@ def _run(context: RunContext, names: list[str]) -> int:
     def projector(name: str) -> Projection:
         return explain.projector(params, dataclasses.replace(by_name[name], settings=task.settings), frozen)
 
-    with WorkItems(folder, names, context.monitor.say) as work_items:
+    with WorkItems(folder, names, context.monitor.log) as work_items:
         work_items.redraw(context, projector)
         for (name,) in work_items.unfinished(context.images):
             work_items.write({name: functools.partial(write, name)})

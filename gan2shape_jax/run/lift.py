@@ -119,9 +119,9 @@ class _Lift(RunContext):
             return params, None
         edit = model_file.measured_pose_edit(config, params, maker)
         if edit is None:
-            self.monitor.say("the GAN hardly turns what it draws: every sample gets an encoder of its own")
+            self.monitor.log("the GAN hardly turns what it draws: every sample gets an encoder of its own")
             return params, None
-        self.monitor.say("the GAN turns what it draws: V is trained on far turns, and depth on turned pictures")
+        self.monitor.log("the GAN turns what it draws: V is trained on far turns, and depth on turned pictures")
         return pose_edit.taught(maker.key, params, edit, self.frozen, maker.settings), edit
 
     def train_twice(self) -> None:
@@ -136,7 +136,7 @@ class _Lift(RunContext):
                         "(--config.seed), a smaller --config.optimizer.learning_rate, or a larger "
                         "--config.lift.anchor_view, in a new --config.workdir"
                     ) from error
-                self.monitor.say(
+                self.monitor.log(
                     f"{error}. Going back to the last good checkpoint, with half the learning rate and another order "
                     "of the samples"
                 )
@@ -148,10 +148,10 @@ class _Lift(RunContext):
         """Trains to the end, from the newest checkpoint or from scratch."""
         config = self.config
         initial, edit = self._begun
-        hooks = {"returns": self._returns(), "on_collected": self._report, "pose_edit": edit, "log": self.monitor.say}
+        hooks = {"returns": self._returns(), "on_collected": self._report, "pose_edit": edit, "log": self.monitor.log}
         task = task_of(config, self.architecture, self.frozen, **hooks)
         if note := devices.padding_note(task.replicas, devices.mesh_of(task.replicas, jax.devices()), "batches"):
-            self.monitor.say(note)
+            self.monitor.log(note)
         self._trained(task, initial)
 
     def _trained(self, task: task_lib.Lift | DetailTraining, initial: models.Params) -> None:
@@ -205,14 +205,14 @@ class _Lift(RunContext):
         """Reports every tenth of the way how many images have their samples, and responds to Ctrl-C."""
         self.monitor.check()
         if done % -(-count // 10) == 0:
-            self.monitor.say(f"collecting samples: {done} of {count} images")
+            self.monitor.log(f"collecting samples: {done} of {count} images")
 
     def _report_of_views(self, number: int) -> None:
         """Reports every tenth of the way how far V has been taught, and responds to Ctrl-C."""
         self.monitor.check()
         iterations = self.config.lift.view_iterations
         if number and number % -(-iterations // 10) == 0:
-            self.monitor.say(f"teaching V: {number} of {iterations} iterations")
+            self.monitor.log(f"teaching V: {number} of {iterations} iterations")
 
     def write_model(self) -> None:
         """Turns the trained networks into a model file."""
@@ -223,13 +223,13 @@ class _Lift(RunContext):
         like = models.shapes(maker.settings)
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
         if iterations := config.lift.view_iterations:
-            self.monitor.say(f"teaching V by turned samples, {iterations} iterations")
+            self.monitor.log(f"teaching V by turned samples, {iterations} iterations")
             params = view_training.taught(config, params, maker, on_iteration=self._report_of_views)
-        self.monitor.say(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
+        self.monitor.log(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
         held_out = maker.examples(Stream.HELD_OUT_SAMPLE, range(config.lift.held_out))
         landmarks, configuration = measured_landmarks(config, params, maker), self.identity.fingerprint
         model_file.write(config, params, maker, held_out, path, configuration=configuration, landmarks=landmarks)
-        self.monitor.say(f"wrote the model {path}; use it with --config.networks.pretrained={path}")
+        self.monitor.log(f"wrote the model {path}; use it with --config.networks.pretrained={path}")
 
 
 def measured_landmarks(config: ConfigDict, params: models.Params, maker: samples.SampleMaker) -> np.ndarray | None:

@@ -61,20 +61,20 @@ class Monitor(contextlib.ExitStack):
         )
         self._count, self._begun = 0, 0  # images: to do, begun
         self._speed = _Speed(schedule)
-        self._told = -_EVERY_S
+        self._reported = -_EVERY_S
 
     def __enter__(self) -> Monitor:
         if self._tensorboard and not importlib.util.find_spec("tensorboardX"):
             self._tensorboard = None
         if self._tensorboard:
             first = "" if importlib.util.find_spec("tensorboard") else " (after pip install tensorboard)"
-            self.say(f"curves: tensorboard --logdir {shlex.quote(str(self._tensorboard))}{first}")
+            self.log(f"curves: tensorboard --logdir {shlex.quote(str(self._tensorboard))}{first}")
         self.check = self.enter_context(interrupt.noted(terminate=jax.process_count() == 1))
         if self.console.is_terminal:
             self.enter_context(self._bars)
         return self
 
-    def say(self, message: str | Text) -> None:
+    def log(self, message: str | Text) -> None:
         """Prints a line above the bar, without interpreting markup; styled lines are given as `Text`."""
         self.console.print(message if isinstance(message, Text) else Text(printable(message)), soft_wrap=True)
 
@@ -110,15 +110,15 @@ class Monitor(contextlib.ExitStack):
                 self._bars.update(row, completed=before + share, phase=phase.label, left=left)
                 if loss is not None:
                     self._bars.update(row, loss=f"{loss:.4f}")
-                if not self.console.is_terminal and (loss is not None or now - self._told >= _EVERY_S):
-                    self._told = now
+                if not self.console.is_terminal and (loss is not None or now - self._reported >= _EVERY_S):
+                    self._reported = now
                     clock = datetime.datetime.now().strftime("%H:%M:%S")
                     where = f"{phase.label}, {done} of {phase.iterations}{'' if loss is None else f', loss {loss:.4f}'}"
-                    self.say(f"{clock} {one_line(title)}: {where}{left and f'; {left}'}")
+                    self.log(f"{clock} {one_line(title)}: {where}{left and f'; {left}'}")
                 self.check()
 
             def resume(phase: Phase, done: int) -> None:
-                self.say(f"{title}: continues from {phase.label}, iteration {done} of {phase.iterations}")
+                self.log(f"{title}: continues from {phase.label}, iteration {done} of {phase.iterations}")
 
             watcher = Watcher(on_resume=resume, on_progress=progress)
             if curves:

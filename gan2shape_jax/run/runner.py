@@ -91,13 +91,13 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self,
         folder: RunFolder,
         names: Sequence[str],
-        say: Callable[[Any], None],
+        log: Callable[[Any], None],
         *,
         ahead: int = 1,
     ):
-        """Goes through a list of images; `say` prints a line, that many results `ahead` may wait to be written."""
+        """Goes through a list of images; `log` prints a line, that many results `ahead` may wait to be written."""
         self.folder = folder
-        self._say = say
+        self._log = log
         self._ahead = ahead
         self._stems = [stem_of(name) for name in names]
         self._failures: dict[str, str] = {}
@@ -105,7 +105,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self._finished: dict[str, Row] = {}
         self._predicted: dict[str, Row] = {}  # at the last summaries, images that await their refinement
         self._rows: list[Row] = []  # of the last summaries
-        self._told: dict[str, str] | None = None  # failures in them
+        self._reported: dict[str, str] | None = None  # failures in them
         self._due = 0.0  # earliest time of the next write of the summaries
         # One thread: results appear in the order of the list.
         self._background = concurrent.futures.ThreadPoolExecutor(1, "results")
@@ -137,7 +137,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
             self.folder.require()
             exist = [name for name in group if images[name].exists]
             for name in exist:
-                self._say(f"{stem_of(name)}: finished before, skipped")
+                self._log(f"{stem_of(name)}: finished before, skipped")
             if len(exist) < len(group):
                 yield group
         self.wait()
@@ -158,7 +158,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
     def fail(self, failures: Mapping[str, str]) -> None:
         """Reports failures, by the images' stems, and updates the summaries unless they were updated recently."""
         for stem, message in failures.items():
-            self._say(Text(printable(f"{one_line(stem)}: {message}"), "red"))
+            self._log(Text(printable(f"{one_line(stem)}: {message}"), "red"))
         self._failures |= failures
         if time.monotonic() >= self._due:
             self.summarize()
@@ -201,7 +201,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
 
         outdated = [name for name, decision in run.images.items() if decision is Decision.REDRAW]
         for name in outdated:
-            self._say(f"{stem_of(name)}: drawn anew from what is kept")
+            self._log(f"{stem_of(name)}: drawn anew from what is kept")
             self.write({name: functools.partial(drawn, name)})
         if outdated:
             self.wait()
@@ -234,9 +234,9 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
                 if stem not in self._finished and is_result(self.folder.result(stem))
             }
             failures = self.folder.write_failures(self._refused | self._failures)
-            if not new and predicted.keys() == self._predicted.keys() and failures == self._told:
+            if not new and predicted.keys() == self._predicted.keys() and failures == self._reported:
                 break
-            self._told, self._predicted = failures, predicted
+            self._reported, self._predicted = failures, predicted
             unmade = {
                 stem: Row(stem, f"{'not used' if stem in self._refused else 'failed'}: {message}")
                 for stem, message in failures.items()
@@ -266,7 +266,7 @@ def run_context(run: Run) -> Iterator[RunContext]:
     # Images with networks of their own have their own curves on each host.
     curves = config.logging.tensorboard and (folder.team.leads or plan.recipe.trains_each)
     monitor = Monitor(plan.schedule, folder.root / "tensorboard" if curves else None)
-    monitor.say(f"{plan.recipe.name}: {plan.recipe.words}")  # the first line that a newcomer reads
+    monitor.log(f"{plan.recipe.name}: {plan.recipe.words}")  # the first line that a newcomer reads
     with monitor:
         yield RunContext(**vars(run), architecture=architecture, frozen=frozen, monitor=monitor)
 
@@ -274,15 +274,6 @@ def run_context(run: Run) -> Iterator[RunContext]:
 def draws_by_gan(config: ConfigDict) -> bool:
     """Whether a configuration's results have pictures by the GAN, if there is one."""
     return bool(config.outputs.gan_images) and config.outputs.preset == "all"
-
-
-def kept_projector(path: pathlib.Path, prepared: PreparedImage, frozen: FrozenModels) -> Projection | None:
-    """Returns the projector of the trained encoder in a file of networks; None if that was not kept."""
-    if not path.is_file():
-        return None
-    like = {"encoder": param_shapes(models.modules(prepared.settings)["encoder"])}
-    params = network_files.load_networks(path, like, prepared.settings, needed=("encoder",))
-    return explain.projector({"encoder": params["encoder"]}, prepared, frozen)
 
 
 def redraw(
@@ -344,7 +335,7 @@ def write_predictions(
         them, each = ("them", "each") if count > 1 else ("it", "it")
         then = "training on all of the list" if context.plan.recipe.shares_networks else f"refining {each}"
         page, images = one_line(str(folder.root / "index.html")), f"{count} image{'s'[: count > 1]}"
-        monitor.say(f"page: {page}, {images} as the model sees {them}; {then} now")
+        monitor.log(f"page: {page}, {images} as the model sees {them}; {then} now")
 
 
 def train_images(run: Run, names: list[str]) -> int:
@@ -358,7 +349,7 @@ def train_images(run: Run, names: list[str]) -> int:
         trainer = Trainer(**vars(context), names=names, grader=grader)
         monitor.expect(len(run.unmade))
         # Without `reset_weight`, an image starts from the results of the one before it.
-        with WorkItems(context.folder, names, monitor.say, ahead=int(config.schedule.reset_weight)) as work_items:
+        with WorkItems(context.folder, names, monitor.log, ahead=int(config.schedule.reset_weight)) as work_items:
             work_items.redraw(run, trainer.kept_projector)
             if plan.recipe.name == "refine":
                 trainer.predict(work_items)
@@ -391,14 +382,14 @@ def predict_images(run: Run, names: list[str]) -> int:
     folder.describe(config, run.identity, plan.record)
     params, frozen = networks.params, networks.frozen
     at_once = _AT_ONCE if len(run.images) >= _MANY and frozen.generator is None else 1
-    with Monitor(plan.schedule, None) as monitor, WorkItems(folder, names, monitor.say) as work_items:
-        monitor.say(f"{plan.recipe.name}: {plan.recipe.words}")
+    with Monitor(plan.schedule, None) as monitor, WorkItems(folder, names, monitor.log) as work_items:
+        monitor.log(f"{plan.recipe.name}: {plan.recipe.words}")
         if reason:
-            monitor.say(f"no pictures by the GAN: {reason}")
+            monitor.log(f"no pictures by the GAN: {reason}")
 
         def write(name: str, prepared: PreparedImage, result: Reconstruction) -> None:
             if sentence := judge.sentence_of(result.name, result.metrics):
-                monitor.say(sentence)
+                monitor.log(sentence)
             has_latent = prepared.example.latent is not None
             project = explain.projector(params, prepared, frozen) if has_latent else None
             made_with = run.requested(name).record
@@ -414,24 +405,8 @@ def predict_images(run: Run, names: list[str]) -> int:
             # Finished ones too: where an image stands among the others decides its last bits.
             images = work_items.usable(group, lambda name: networks.prepared(data.load_item(config, name)))
             try:
-                examples = [prepared.example for prepared in images.values()]
-                if examples and at_once > 1:  # they have the same settings
-                    views = reconstruction.predict_batch(params, examples, frozen, networks.settings, size=at_once)
-                else:
-                    views = [
-                        explain.predict(params, prepared.example, frozen, prepared.settings)
-                        for prepared in images.values()
-                    ]
-                ungraded = {
-                    name: explain.reconstruct_ungraded(params, prepared, frozen, networks.grader, view=view)
-                    for (name, prepared), view in zip(images.items(), views, strict=True)
-                    if not run.images[name].exists
-                }
-                seen = judge.assessments(networks.grader, [*ungraded.values()])
-                results = {
-                    name: judge.graded(networks.grader, result, assessment)
-                    for (name, result), assessment in zip(ungraded.items(), seen, strict=True)
-                }
+                left = [name for name in images if not run.images[name].exists]
+                results = _explained(networks, images, at_once, left)
             except FAILURES as error:
                 work_items.fail(failures_of(list(images), error))
                 continue
@@ -439,6 +414,24 @@ def predict_images(run: Run, names: list[str]) -> int:
                 {name: functools.partial(write, name, images[name], result) for name, result in results.items()}
             )
         return work_items.status
+
+
+def _explained(
+    networks: explain.Predictor, images: Mapping[str, PreparedImage], at_once: int, names: Sequence[str]
+) -> dict[str, Reconstruction]:
+    """Returns the results of images of these names; all of `images` go through the networks, up to so many at once."""
+    params, frozen, grader = networks.params, networks.frozen, networks.grader
+    if at_once > 1 and images:  # they have the same settings
+        examples = [each.example for each in images.values()]
+        views = reconstruction.predict_batch(params, examples, frozen, networks.settings, size=at_once)
+    else:
+        views = [explain.predict(params, each.example, frozen, each.settings) for each in images.values()]
+    by_name = dict(zip(images, views, strict=True))
+    ungraded = [
+        explain.reconstruct_ungraded(params, images[name], frozen, grader, view=by_name[name]) for name in names
+    ]
+    graded = map(functools.partial(judge.graded, grader), ungraded, judge.assessments(grader, ungraded))
+    return dict(zip(names, graded, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -463,7 +456,7 @@ class Trainer(RunContext):
         """Loads an image of the list and its files; inverts the GAN if it has no latent."""
         prepared = prepare.load_image(self.plan, name, self.architecture, self.frozen, self.folder.latents)
         if not self.config.data.latent_root:
-            self.monitor.say(f"{prepared.name}: latent by inversion, mean absolute error {prepared.inversion_l1:.3f}")
+            self.monitor.log(f"{prepared.name}: latent by inversion, mean absolute error {prepared.inversion_l1:.3f}")
         return prepared
 
     def train(self, name: str, prepared: PreparedImage, work_items: WorkItems) -> None:
@@ -520,7 +513,7 @@ class Trainer(RunContext):
         facts: dict[str, Any] = {"history": trained.history, "start": initial, "measured": measured}
         result = explain.reconstruct(params, prepared, self.frozen, self.grader, **facts)
         if sentence := judge.sentence_of(result.name, result.metrics):
-            self.monitor.say(sentence)
+            self.monitor.log(sentence)
         # The next image may start from these networks, and needs all of them.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
         depth = self.config.networks.depth
@@ -536,6 +529,9 @@ class Trainer(RunContext):
 
     def kept_projector(self, name: str) -> Projection | None:
         """Returns the projector of a finished image's encoder; None if that was not kept."""
-        return kept_projector(
-            self.folder.result(stem_of(name)) / "networks.safetensors", self.prepare(name), self.frozen
-        )
+        path, prepared = self.folder.result(stem_of(name)) / "networks.safetensors", self.prepare(name)
+        if not path.is_file():
+            return None
+        like = {"encoder": param_shapes(models.modules(prepared.settings)["encoder"])}
+        params = network_files.load_networks(path, like, prepared.settings, needed=("encoder",))
+        return explain.projector({"encoder": params["encoder"]}, prepared, self.frozen)

@@ -40,7 +40,7 @@ _BESIDE = "statistics/"
 _DEPTH = "depth_network"
 
 
-def depth_told(depth: str) -> dict[str, str]:
+def depth_metadata(depth: str) -> dict[str, str]:
     """Returns what the header of a file with networks says of the depth network of this name."""
     return {} if depth == NetworkSizes.depth else {_DEPTH: depth}
 
@@ -54,7 +54,7 @@ def networks_bytes(params: Params, *, small: bool = False, depth: str = NetworkS
     and light are arrays by then.
     """
     listed = SMALL if small else tuple(params) if DETAIL in params else ()
-    metadata = {"format": FORMAT} | ({"networks": " ".join(listed)} if listed else {}) | depth_told(depth)
+    metadata = {"format": FORMAT} | ({"networks": " ".join(listed)} if listed else {}) | depth_metadata(depth)
     kept = flatten_dict({name: params[name] for name in SMALL} if small else params, sep="/")
     flat = {name: np.ascontiguousarray(value, np.float16 if small else None) for name, value in kept.items()}
     return safetensors_bytes(flat, metadata)

@@ -183,8 +183,8 @@ def test_what_names_and_messages_say_is_shown_and_not_obeyed(terminal, tmp_path)
             watcher.on_progress(SCHEDULE[0], 10, 0.25)
             if terminal:
                 monitor._bars.refresh()
-        monitor.say("[bold]no[/bold] [/] " + name.replace("\n", " "))
-        WorkItems(RunFolder(tmp_path), [], monitor.say).fail({name: "no [/] \x1b[2J"})
+        monitor.log("[bold]no[/bold] [/] " + name.replace("\n", " "))
+        WorkItems(RunFolder(tmp_path), [], monitor.log).fail({name: "no [/] \x1b[2J"})
     said = stream.getvalue()
     assert "\x1b]" not in said and "\x1b[2J" not in said and "\x07" not in said
     assert shown + r": no [/] \x1b[2J" in said

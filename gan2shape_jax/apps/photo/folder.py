@@ -330,7 +330,7 @@ class _Making:
                     self.work_items.fail(runner.failures_of([photo.name], error))
                     continue
                 if sentence := judge.sentence_of(photo.name, result.metrics):
-                    monitor.say(sentence)
+                    monitor.log(sentence)
                 self.work_items.write({photo.name: functools.partial(self._put, photo, result, files)})
         self.work_items.wait()
 
@@ -341,7 +341,7 @@ class _Making:
         if (latent := photo.latent) is None:
             kept = work / "latent.npy"
             if not kept.is_file():
-                monitor.say(f"{photo.name}: latent by inversion")
+                monitor.log(f"{photo.name}: latent by inversion")
                 found = pipeline.invert(photo.subject, self.refiner)
                 atomic_file(kept, lambda part: np.save(part, found), parents=True)
             latent = np.load(kept)
