@@ -235,11 +235,7 @@ def opened(plan: Plan, names: Sequence[str]) -> Iterator[Run]:
     connected = together and several and team.count == 1
     if connected:
         team = hosts.of_slice(timeout_s)
-    if team.count > 1 and plan.recipe.trains_each and not config.schedule.reset_weight:
-        raise UserError(
-            "config.schedule.reset_weight is False: each image starts from the networks of the previous "
-            "one, which several hosts cannot do; set it to True, or config.runtime.hosts='one'"
-        )
+    require_independent(plan, team)
     with contextlib.ExitStack() as stack:
         folder = dataclasses.replace(RunFolder.at(config), team=team)
         folder = dataclasses.replace(folder, requires=_locked(stack, plan, folder, names))
@@ -260,6 +256,15 @@ def opened(plan: Plan, names: Sequence[str]) -> Iterator[Run]:
         except Exception:
             folder.require()  # if the folder was taken away, that is the reason
             raise
+
+
+def require_independent(plan: Plan, team: Team) -> None:
+    """Raises `UserError` if several hosts have images of which each starts from the one before."""
+    if team.count > 1 and plan.recipe.trains_each and not plan.config.schedule.reset_weight:
+        raise UserError(
+            "config.schedule.reset_weight is False: each image starts from the networks of the previous "
+            "one, which several hosts cannot do; set it to True, or config.runtime.hosts='one'"
+        )
 
 
 def require_usable(plan: Plan, names: Sequence[str]) -> None:

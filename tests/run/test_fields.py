@@ -36,6 +36,8 @@ from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.networks import parsing
 from gan2shape_jax.photos import explain
 from gan2shape_jax.run import joint, prepare, runner, runtime
+from gan2shape_jax.run.folder import require_independent
+from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.identity import resolve_auto
 from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import inversion
@@ -134,6 +136,7 @@ def _observed(config) -> Iterator[object]:
         yield plan
         return
     config = plan.config
+    yield _told(require_independent, plan, Team(0, 2))
     yield plan.record, [(phase.flip, phase.kind.networks) for phase in plan.schedule]
     architecture = _told(prepare.load_gan, config)
     yield architecture if isinstance(architecture, str) else ""
