@@ -34,11 +34,11 @@ def schema() -> ConfigDict:
     # without any images (config.lift); 'finetune': two more stages of a lift, on turned pictures; 'train_detail': a
     # lifted model learns to take its albedo's detail from the picture itself (config.detail).
     config.recipe = Field("train", choices=("train", "refine", "predict", "joint", "lift", "finetune", "train_detail"))
-    # True reproduces the published implementation's known faults: half-pixel sampling, short normals, the first batch
+    # True reproduces the published implementation's known bugs: half-pixel sampling, short normals, the first batch
     # of samples skipped; in joint training, mixed-up lights and the prior of the first image; swapped vertices in
     # renderings of the mesh.
     config.reference = Field(False)
-    # Kind of object: face, synface, ictface, celeba, cat, car, church, horse, or a word of your own;
+    # Kind of object: face, synface, ictface, celeba, cat, car, church, horse, or a name of your own;
     # determines the prior's box, which parser finds masks, and how far pictures turn.
     config.category = Field("face")
     # Side S of the square images that the method works on, in pixels; a power of two from 32 to 256.
@@ -277,8 +277,8 @@ def _lift(config: ConfigDict) -> None:
     """Sets how a GAN is lifted."""
     # Lifting a GAN: joint training on its own samples (recipes 'lift' and 'finetune').
     config.lift = ConfigDict()
-    # Pictures with which a lift ends: its model is taught detail, as by the recipe 'train_detail', in WORKDIR/detail.
-    # 0: it ends with the model, which is the same in either case.
+    # Pictures on which a lift finally trains the detail of the albedo, as the recipe 'train_detail' does, in
+    # WORKDIR/detail; 0 skips this. The lifted model is the same in either case.
     config.lift.detail_pictures = Field(0, low=0, high=10**9, role="machine")
     # Samples that a stage trains on; every stage uses different ones.
     config.lift.samples = Field(192, low=2, high=10**6)
@@ -303,7 +303,7 @@ def _lift(config: ConfigDict) -> None:
     config.lift.inversion_iterations = Field(2000, low=0, high=10**7)
     # Fresh samples that each image is compared with in such an iteration.
     config.lift.inversion_samples = Field(8, low=1, high=10**4)
-    # Learning rate of the first stage, in which the albedo starts from nothing; later stages use
+    # Learning rate of the first stage, in which the albedo starts from scratch; later stages use
     # optimizer.learning_rate.
     config.lift.first_learning_rate = Field(2e-4, low=1e-09, high=1)
     # Learning rate of encoders, in the inversion and in step 2.
@@ -313,7 +313,7 @@ def _lift(config: ConfigDict) -> None:
     config.lift.latent_iterations = Field(20, low=0, high=10**4)
     # Adam's learning rate in that search, in W.
     config.lift.latent_learning_rate = Field(0.03, low=1e-30, high=1000)
-    # Iterations of step 2 in the stages of 'finetune' if the GAN hardly turns what it draws, by the estimates of
+    # Iterations of step 2 in the stages of 'finetune' if the GAN hardly turns its object, as measured in
     # networks.pretrained: each sample then gets an encoder of its own, with offsets that pass through the mapping
     # network.
     config.lift.own_encoder_iterations = Field(300, low=1, high=10**6)
@@ -322,16 +322,16 @@ def _lift(config: ConfigDict) -> None:
     config.lift.anchor_view = Field(0.2, low=0, high=1e6)
     # Iterations over which the learning rate ramps up at the start of every step.
     config.lift.warmup_iterations = Field(50, low=0, high=10**6)
-    # Iterations in which V is taught by samples that are turned and lit anew, after the last stage; 0 means none.
+    # Iterations of training V on its own samples, rendered under new views and lights, after the last stage; 0 means
+    # none.
     config.lift.view_iterations = Field(0, low=0, high=10**6)
     # Decay, per iteration, of the moving average of the networks with which the inversion and a stage's steps 2 and 3
     # end; 0 uses the latest.
     config.lift.average = Field(0.99, low=0, high=0.99999)
 
-    # Teaching a lifted model the detail of its albedo (recipe 'train_detail').
+    # Training the detail of a lifted model's albedo (recipe 'train_detail').
     config.detail = ConfigDict()
-    # Pictures that it is taught by: samples of the GAN, none of them twice, and, if there is a data.image_list,
-    # photographs.
+    # Pictures to train on: samples of the GAN, none of them repeated, and, if there is a data.image_list, photographs.
     config.detail.pictures = Field(1_000_000, low=1, high=10**9)
 
 
@@ -344,11 +344,11 @@ def _refinement(config: ConfigDict) -> None:
     # refinement.samples='turned'.
     config.refinement.stages = Field(((30, 200, 150),))
     # What step 3 learns from: 'projected', the GAN's versions of renderings, by an encoder that step 2 trains; or
-    # 'turned', the GAN's own turned pictures of the image's latent, for a model that knows how its GAN turns what it
-    # draws.
+    # 'turned', the GAN's own turned pictures of the image's latent, for a model with the axes along which its GAN
+    # turns its object.
     config.refinement.samples = Field("projected", choices=("projected", "turned"))
     # True trains a new encoder for the image in step 2, from scratch, as set by gan.relative_enc, regularize_offset and
-    # F1_d; False continues with the model's encoder, which follows renderings so closely that it repeats their faults.
+    # F1_d; False continues with the model's encoder, which follows renderings so closely that it repeats their errors.
     # With refinement.samples='turned', the model's encoder stays as it is.
     config.refinement.new_encoder = Field(True)
     # Adam's learning rate, in place of optimizer.learning_rate.
@@ -358,7 +358,7 @@ def _refinement(config: ConfigDict) -> None:
     # Pseudo-images per batch, in place of sampling.batch_size.
     config.refinement.batch_size = Field(4, low=1, high=4096)
     # True keeps the model's shape and view; albedo and light are refined. If a GAN hardly turns its object, or cannot
-    # draw the picture, its images leave the shape undetermined, and views drift until the texture has left the face.
+    # draw the picture, its images do not constrain the shape, and views drift until the texture has left the face.
     config.refinement.freeze_geometry = Field(False)
     # Held-out batches of projected samples, which decide how far the kept networks are from the model's; 0 keeps the
     # final ones.
@@ -367,7 +367,7 @@ def _refinement(config: ConfigDict) -> None:
     # model's to the refined ones that reach it are kept. 1 keeps those with the lowest L1, whose gains often do not
     # carry over to the shape (docs/reports/lift.md).
     config.refinement.gain = Field(0.8, low=0.01, high=1)
-    # What tells how well held-out samples are explained: 'l1', or a perceptual distance, as in loss.perceptual.
+    # How the error on held-out samples is measured: 'l1', or a perceptual distance, as in loss.perceptual.
     config.refinement.criterion = Field("l1", choices=("l1", *_distances()))
 
 

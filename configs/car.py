@@ -1,8 +1,8 @@
-"""Cars: six bundled renderings with true depth, a bundled 64-pixel StyleGAN2, and the model that lifting it gave.
+"""Cars: six bundled renderings with true depth, a bundled 64-pixel StyleGAN2, and a model lifted from it.
 
 python -m gan2shape_jax.main --config=configs/car.py             the model as it is, feed-forward
-python -m gan2shape_jax.main --config=configs/car.py:scratch     networks of each car's own, from a cuboid
-python -m gan2shape_jax.main --config=configs/car.py:lift        lifts that GAN anew (docs/reports/cars.md)
+python -m gan2shape_jax.main --config=configs/car.py:scratch     separate networks for each car, from a cuboid
+python -m gan2shape_jax.main --config=configs/car.py:lift        lifts that GAN again (docs/reports/cars.md)
 python -m gan2shape_jax.main --config=configs/car.py:published   the reference's `car.yml`: a 512-pixel StyleGAN2
 """
 

@@ -1,8 +1,8 @@
-"""Faces of cats: eight bundled photographs, a bundled 64-pixel StyleGAN2, and the model that lifting it gave.
+"""Faces of cats: eight bundled photographs, a bundled 64-pixel StyleGAN2, and a model lifted from it.
 
 python -m gan2shape_jax.main --config=configs/cat.py             the model, refined on each photograph
 python -m gan2shape_jax.main --config=configs/cat.py:predict     the model as it is, feed-forward
-python -m gan2shape_jax.main --config=configs/cat.py:lift        lifts that GAN anew, in six stages (three, and
+python -m gan2shape_jax.main --config=configs/cat.py:lift        lifts that GAN again, in six stages (three, and
                                                                  `:finetune`, made the model: docs/reports/cats.md)
 python -m gan2shape_jax.main --config=configs/cat.py:published   the reference's `cat.yml`: a 256-pixel StyleGAN2
 """

@@ -1,12 +1,12 @@
-"""Six bundled faces with true depth, a bundled 64-pixel StyleGAN2, and the model that lifting it gave: runs on any CPU.
+"""Six bundled faces with true depth, a bundled 64-pixel StyleGAN2, and a model lifted from it: runs on any CPU.
 
 python -m gan2shape_jax.main --config=configs/ictface.py           the model, refined on each face
 python -m gan2shape_jax.main --config=configs/ictface.py:predict   the model as it is, feed-forward
 python -m gan2shape_jax.main --config=configs/ictface.py:scratch   the published schedule, from untrained networks
 python -m gan2shape_jax.main --config=configs/ictface.py:quick     two faces, a short schedule, small pictures
 python -m gan2shape_jax.main --config=configs/ictface.py:joint     one set of networks for all six
-python -m gan2shape_jax.main --config=configs/ictface.py:lift      one set of networks for whatever the GAN draws,
-                                                                   as the bundled model began
+python -m gan2shape_jax.main --config=configs/ictface.py:lift      one set of networks for all of the GAN's samples,
+                                                                   with which the bundled model began
 """
 
 from ml_collections import ConfigDict

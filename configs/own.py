@@ -1,4 +1,4 @@
-"""A GAN of your own, of up to 64 pixels: what a new kind of thing starts from.
+"""A GAN of your own, of up to 64 pixels: the starting point for a new category.
 
 `gan2shape-jax train-gan PHOTOS --out GAN` writes GAN/config.py, which names what is missing here: the GAN and its
 sizes, the category, a folder for results. By hand:

@@ -3,7 +3,7 @@
 gan2shape-jax photo me.jpg                                         your own: this is the default of photos
 python -m gan2shape_jax.main --config=configs/people.py            the model, refined on each photograph
 python -m gan2shape_jax.main --config=configs/people.py:predict    the model as it is, feed-forward
-python -m gan2shape_jax.main --config=configs/people.py:lift       lifts that GAN anew, in six stages (`:finetune` of a
+python -m gan2shape_jax.main --config=configs/people.py:lift       lifts that GAN again, in six stages (`:finetune` of a
                                                                    model of renderings made it: docs/reports/people.md)
 python -m gan2shape_jax.main --config=configs/people.py:head       whole heads: hair, chin and neck, in a wider frame
                                                                    (docs/reports/whole_heads.md)

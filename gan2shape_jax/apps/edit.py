@@ -63,9 +63,9 @@ examples:
 Angles start from the front, or, where only the light is changed, from the input's own view; --base says otherwise.
 """
 _ABOUT = (
-    "Rotates and relights a saved result: in 3D, by drawing its mesh, and with the GAN, which draws\n"
-    "a photo of the same view. The mesh keeps exactly to angle and light; the GAN's pictures look\n"
-    "more like photos."
+    "Rotates and relights a saved result: in 3D, by rendering its mesh, and with the GAN, which\n"
+    "generates a photo of the same view. The mesh follows angle and light exactly; the GAN's pictures\n"
+    "look more like photos."
 )
 
 

@@ -71,10 +71,10 @@ def evaluate_identity(words: Sequence[str]) -> int:
     arguments = evaluate.parse(
         words,
         "evaluate identity",
-        "How well turning an object keeps its identity, by a face-embedding network of yours.",
+        "How well identity is preserved when an object is turned, by your own face-embedding network.",
         _EPILOG,
         results="folders of runs, or of single images",
-        out="writes identity.md, identity.csv and a picture an image, RUN/NAME.png, there",
+        out="writes identity.md, identity.csv and a picture per image, RUN/NAME.png, there",
         options=_add_options,
     )
     if arguments.embedding is None:
@@ -100,7 +100,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     views = option_types.whole("--views", 2, option_types.MOST_FRAMES)
     max_yaw = number("--max-yaw", 0.001, 90, "degrees")
     add("--views", type=views, default=20, help="how many yaws (default: 20)")
-    add("--max-yaw", type=max_yaw, default=20.0, metavar="DEG", help="the greatest to either side (default: 20)")
+    add("--max-yaw", type=max_yaw, default=20.0, metavar="DEG", help="largest yaw to either side (default: 20)")
     size = option_types.size(least=0)
     add("--size", type=size, default=0, metavar="PIXELS", help="its pictures' side (default: from the file)")
     mean, std = number("--mean", -1e6, 1e6), number("--std", 1e-6, 1e6)

@@ -50,7 +50,7 @@ _UNPACKING = 1800  # seconds
 _INSTALL = f"downloads are made by pooch, which is not installed: {install('get')}, or use --from"
 _INTERRUPTED = "\ninterrupted; complete downloads are kept"
 _ABOUT = (
-    "Downloads a published checkpoint, compares its hash if one is known, converts it, keeps it in the user's cache "
+    "Downloads a published checkpoint, checks its hash if one is known, converts it, stores it in the user's cache "
     "folder, and prints the arguments for a configuration."
 )
 _EPILOG = """\
@@ -60,8 +60,8 @@ examples:
   gan2shape-jax get horse --from Downloads/stylegan2-horse-config-f.pkl
   gan2shape-jax get lpips --agree              (in scripts)
 
-The addresses are those that the checkpoints' makers have published; the authors of this program have nothing to do
-with them, and cannot promise that they answer. Nothing that is downloaded is ever executed.
+The addresses were published by the checkpoints' authors. The authors of this program do not control them, and cannot
+guarantee that they work. Downloaded code is never executed.
 """
 
 

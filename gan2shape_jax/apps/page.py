@@ -18,7 +18,7 @@ examples:
   gan2shape-jax page results/a/results/* results/b --out both.html
 """
 _ABOUT = (
-    "Makes one HTML file of saved results: models to turn and relight, "
+    "Writes saved results as one HTML file: models to turn and relight, "
     "figures, and files to download. It needs no other file and no network."
 )
 _NAME = "page.html"

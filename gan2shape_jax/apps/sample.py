@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = "Draws new images from a GAN and writes them with their latents as the data of a run."
+    about = "Generates new images with a GAN and writes them, with their latents, as the data of a run."
     parser = option_types.parser("sample", about, _EPILOG)
     source = parser.add_argument_group("the GAN (one of the two is needed)")
     source.add_argument(

@@ -24,8 +24,8 @@ usage: gan2shape-jax [lift] --config=NAME[:VARIANT] [--config.FIELD=VALUE ...] [
 Reconstructs every image of a configuration's list in 3D; lift trains on a GAN's own pictures.
   --config=NAME         file, or {names}
   --config.FIELD=VALUE  sets one field, such as --config.workdir=results/mine
-  --cluster ray         divides the images among the machines of a Ray cluster (predict, instance)
-  --check, --version    looks at every file and says what is missing; says the version
+  --cluster ray         divides the images among a Ray cluster's machines (train, refine, predict)
+  --check, --version    checks every file and lists what is missing; prints the version
   --help=TOPIC          explains a field, a group, or all: schedule.stages, schedule, all"""
 
 SUMMARY = """\

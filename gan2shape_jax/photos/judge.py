@@ -196,7 +196,7 @@ MEASURES: Mapping[str, Measure] = {
     "pitch": Measure(5.0, 25.0),
     "size": Measure(64.0, 20.0, 40.0, 20.0, "it has only {value} pixels in the photo"),
     "blur": Measure(0.65, 0.95, 0.8, 0.93, "it is out of focus"),
-    "outside": Measure(0.0, 0.3, 0.08, 0.35, "{value}% of it lie outside of the photo", 100.0),
+    "outside": Measure(0.0, 0.3, 0.08, 0.35, "{value}% of it is outside the photo", 100.0),
     "mouth": Measure(1.0, 0.4, 0.68, None, "its mouth is covered, or hardly seen"),
     "dissimilarity": Measure(0.4, 0.9, 0.95, 1.05, "the model's picture of it looks different"),
     "light": Measure(100.0, 30.0, 52.0, 25.0, "it is very dark"),

@@ -67,7 +67,7 @@ def subjects_of(
     if which is not None and which > count:
         raise UserError(
             f"{photo}: {count} object{'s were' if count > 1 else ' was'} found, so there is no number {which}; "
-            "a run without --which draws their numbers, and --box names the square itself"
+            "without --which, a picture shows their numbers; --box sets the crop itself"
         )
     if which is None and count > 1 and mask:
         raise UserError(f"{photo}: {count} objects were found: name the mask's with --which")

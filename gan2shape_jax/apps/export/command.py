@@ -47,7 +47,7 @@ _EPILOG = """\
   usdz      the same mesh for iPhone and iPad, which open it in Quick Look: USDZ
   blender   a script that opens mesh, camera and photo in Blender
   spread    the mesh, coloured by the uncertainty of its depth: GLB or PLY
-  web       a page that makes 3D of photos in the visitor's browser, from MODEL, a lifted model
+  web       a page that reconstructs photos in the visitor's browser, with MODEL, a lifted model
 
 Each but the last takes RESULT, the folder of one image's results (it contains result.json); each has a --help.
 """
@@ -110,14 +110,14 @@ def _print(words: Sequence[str]) -> None:
     parser = option_types.parser("export print", about, _PRINT_EPILOG)
     for name, otherwise in (
         ("width", ""),
-        ("height", "; with both, it is as large as fits; with neither, a face has 200"),
+        ("height", "; with both, it is as large as fits; with neither, a face is 200 high"),
     ):
         side = option_types.number(f"--{name}", 1, LARGEST_MM, "mm")
-        parser.add_argument(f"--{name}", type=side, metavar="MM", help=f"of the finished solid on the bed{otherwise}")
+        parser.add_argument(f"--{name}", type=side, metavar="MM", help=f"{name} of the solid on the bed{otherwise}")
     thickness = option_types.number("--thickness", LEAST_WALL_MM, LARGEST_MM, "mm")
     about = "thickness where the solid is thinnest, behind the farthest point of the front (default: 3)"
     parser.add_argument("--thickness", type=thickness, default=3.0, metavar="MM", help=about)
-    about = "flat, to lie on the bed, or the front once more, mirrored (default: flat)"
+    about = "flat, to lie on the bed, or mirrored, the front again (default: flat)"
     parser.add_argument("--back", choices=BACKS, default="flat", help=about)
     options = _asked(parser, words, "print.3mf", FORMATS)
     result = load(options.result)
@@ -255,7 +255,7 @@ def _export_uncertainty(words: Sequence[str]) -> None:
     """Writes the mesh coloured by the spread of its depth and says where; raises `UserError`."""
     parser = option_types.parser(
         "export spread",
-        "Writes the mesh of RESULT with a colour for every vertex: dark where depth is sure, bright where "
+        "Writes the mesh of RESULT with a colour for every vertex: dark where depth is certain, bright where "
         "it may be off. Four of five pixels are within the spread.",
     )
     options = _asked(parser, words, "spread.glb", (".glb", ".ply"))

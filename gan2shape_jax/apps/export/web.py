@@ -69,7 +69,7 @@ example:
 def run(words: Sequence[str]) -> None:
     """Writes the page that the words ask for and says where; raises `UserError`."""
     about = (
-        "Writes a page that makes 3D of photos in the visitor's browser: a folder for any static host. Nothing is "
+        "Writes a page that reconstructs photos in the visitor's browser: a folder for any static host. Nothing is "
         "sent anywhere, and it works offline after the first visit."
     )
     parser = option_types.parser("export web", about, _EPILOG)

@@ -40,7 +40,7 @@ _AT_ONCE = 8  # photos that are searched before the objects in them are reconstr
 _FIRST = 2  # those at the start, unless they are refined, so that there is something to see soon; then twice as many
 _DESCRIPTION = (
     "Detects the object in photos of any size and shape, crops it, and reconstructs it in 3D with a lifted GAN's "
-    "model: meshes, maps, pictures, and a page that says how far to believe the shape."
+    "model: meshes, maps, pictures, and a page that says how far to trust the shape."
 )
 _EPILOG = """\
 examples:
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cluster", choices=("ray",), help=about)
     single = parser.add_argument_group("for a single photo")
     about = (
-        "X Y SIDE [ROLL]: the square itself, by its centre and side in pixels of the upright photo, rotated "
+        "X Y SIDE [ROLL]: the crop, by its centre and side in pixels of the upright photo, rotated "
         "clockwise by ROLL degrees; used as it is"
     )
     single.add_argument("--box", nargs="+", metavar="N", type=option_types.number("--box", -1e6, 1e6), help=about)
@@ -99,7 +99,7 @@ def _run(options: argparse.Namespace) -> int:
     if box is not None and len(box) not in (3, 4):
         raise ConfigError(f"--box has {len(box)} numbers: it must be X Y SIDE or X Y SIDE ROLL")
     if box is not None and options.which is not None:
-        raise ConfigError("--which chooses among detected objects; --box names the square itself")
+        raise ConfigError("--which chooses among detected objects; --box sets the crop itself")
     if len(paths) > 1 and (box or options.which or options.mask or options.latent):
         raise ConfigError(f"--box, --which, --mask and --latent are for a single photo, not {len(paths)}")
     out = options.out

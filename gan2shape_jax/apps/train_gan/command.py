@@ -54,10 +54,10 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=option_types.path("--out"), required=True, metavar="GAN", help="folder of the training"
     )
     parser.add_argument(
-        "--check", action="store_true", help="look at the photos, measure memory and time on this machine, and stop"
+        "--check", action="store_true", help="examine the photos, measure memory and time on this machine, and stop"
     )
     group = parser.add_argument_group("the photos")
-    told = "train on the share of them that is most like the others (default: 1, all)"
+    told = "train only on the share that is most like the others (default: 1, all)"
     _add(group, option_types.number, "--typical", 0.01, 1, 1.0, "SHARE", told)
     group.add_argument("--no-grey", action="store_true", help="leave out photos without colours")
     group.add_argument(
@@ -69,10 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     group, whole = parser.add_argument_group("the networks"), option_types.whole
     group.add_argument("--size", type=int, choices=_SIZES, help="side of the images, pixels (default: 64)")
     option_types.add_gan(group, "--start", "start from this GAN")
-    _add(group, whole, "--channels", 1, 4096, 512, "N", "of the widest layers (default: 512)")
-    base = "channels times pixels a side of the others (default: 4096; NVIDIA's are 16384 and 32768)"
+    _add(group, whole, "--channels", 1, 4096, 512, "N", "channels of the widest layers (default: 512)")
+    base = "channels times resolution of the other layers (default: 4096; NVIDIA's are 16384 and 32768)"
     _add(group, whole, "--base", 8, 2**20, 4096, "N", base)
-    _add(group, whole, "--style-width", 1, 4096, 256, "N", "numbers of a latent (default: 256)")
+    _add(group, whole, "--style-width", 1, 4096, 256, "N", "dimensions of a latent (default: 256)")
     group, number = parser.add_argument_group("the training"), option_types.number
     images = "photos to show to the discriminator (default: 2000000); may be raised later"
     _add(group, whole, "--images", 1, _MOST_PHOTOS, 2_000_000, "N", images)
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(group, number, "--rate", 1e-8, 1, _DEFAULTS.learning_rate, "R", "learning rate (default: %(default)s)")
     r1 = "weight of the gradient penalty (default: 0.0002 pixels / batch, ADA's rule, 0.2 at least)"
     _add(group, number, "--r1", 0, 1e6, None, "GAMMA", r1)
-    path = "of the path-length penalty (default: %(default)s, none; StyleGAN2's is 2)"
+    path = "weight of the path-length penalty (default: %(default)s, none; StyleGAN2's is 2)"
     _add(group, number, "--path", 0, 1e6, _DEFAULTS.path_weight, "WEIGHT", path)
     _add(group, number, "--mixing", 0, 1, _DEFAULTS.mixing, "P", "probability of style mixing (default: %(default)s)")
     group.add_argument("--augment", choices=AUGMENTATIONS, default=_DEFAULTS.augment, help="(default: %(default)s)")
@@ -89,11 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     every = "photos from one snapshot and checkpoint to the next (default: 20000)"
     _add(group, whole, "--every", 1, _MOST_PHOTOS, 20_000, "N", every)
     features = (
-        "features that samples and photos are compared by: a network (.onnx), for KID, or the discriminator of another "
+        "features for comparing samples with photos: a network (.onnx), for KID, or the discriminator of another "
         "GAN, by name or file (default: ictface); 'none' for no comparison"
     )
     option_types.add_path(group, "--features", "FILE", features)
-    side = "of the network's pictures, if its file does not say"
+    side = "input size of that network, if its file does not state it"
     _add(group, whole, "--features-side", 8, 1024, 0, "PIXELS", side)
     group.add_argument("--license", default="", metavar="TEXT", help="licence note for the GAN's file")
     return parser

@@ -144,7 +144,7 @@ def test_a_photograph_of_a_person_goes_to_the_model_of_heads(run, tmp_path, caps
         (["none.jpg"], "there is no photo none.jpg"),
         (["a.png", "b.png", "--which", "2"], "for a single photo"),
         (["a.png", "--box", "1", "2"], "--box has 2 numbers"),
-        (["a.png", "--box", "90", "90", "50", "--which", "2"], "--box names the square itself"),
+        (["a.png", "--box", "90", "90", "50", "--which", "2"], "--box sets the crop itself"),
         (["a.png", "--box", "9000", "90", "50"], "lies outside the photo"),
         (["a.png", "--model", "celeba"], "nothing of it is bundled, and gan2shape-jax get celeba"),
         (["a.png", "--model", "gone.safetensors"], "gone.safetensors is missing"),
