@@ -12,7 +12,7 @@ import safetensors.numpy
 from helpers import reference_weights
 from helpers.parity_record import LARGEST, largest, share_off
 
-from gan2shape_jax.apps.convert.networks import perception
+from gan2shape_jax.apps.convert import perception
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import parsers
 from gan2shape_jax.io.data import PARSER_FORMAT, load_parser

@@ -9,25 +9,16 @@ The kind of IN is recognised by its content. Needs no PyTorch and runs no code f
 
 import argparse
 import importlib.util
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-import jax
-import numpy as np
-from PIL import Image
-
-from gan2shape_jax import stylegan2
 from gan2shape_jax.apps import option_types
+from gan2shape_jax.apps.convert import foreign, networks
 from gan2shape_jax.apps.convert import stylegan2 as gans
-from gan2shape_jax.apps.convert.networks import convert
 from gan2shape_jax.errors import UserError, exit_code, install
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.io.checkpoints import read_checkpoint
-from gan2shape_jax.io.files import atomic_bytes, atomic_file, require_targets
+from gan2shape_jax.io.files import atomic_file, require_targets
 from gan2shape_jax.io.image_files import open_square
-from gan2shape_jax.io.weights import NETWORKS, STYLEGAN2, Family, recognise, safetensors_bytes, tensor_names
-from gan2shape_jax.results.pictures import strip, to_uint8
-from gan2shape_jax.stylegan2.latents import random_images
+from gan2shape_jax.io.weights import STYLEGAN2
 
 _KINDS = """\
   StyleGAN2   a checkpoint of rosinality/stylegan2-pytorch (.pt with g_ema and d, or the generator alone), or a network
@@ -37,20 +28,9 @@ _KINDS = """\
   networks    GAN2Shape's or Unsup3d's networks, LPIPS (two files: torchvision's vgg16-397923af.pth and LPIPS' vgg.pth),
               the parsers BiSeNet and PSPNet, view or light statistics (to .npz)
 """
-_SIDE_LIMIT = 1536  # pixels of the sheet of a GAN's samples
-_TRUNCATION = 0.7
 # Which options are for which kind, and their names in `args`.
 _OF_GANS = {"--class": "class_index", "--discriminator": "discriminator"}
 _OF_NETWORKS = {"--group-base": "group_base", "--picture": "picture"}
-
-
-class _Outcome(NamedTuple):
-    """What was converted: the ending of its file, what is said of it, and how it is written and drawn."""
-
-    suffix: str
-    lines: list[str]
-    write: Callable[[], None]
-    draw: Callable[[], Image.Image]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,79 +79,34 @@ def convert_files(argv: Sequence[str] | None = None) -> None:
     sheet = None if args.no_sheet else args.sheet or args.target.with_suffix(".png")
     read = [*args.sources, args.discriminator, args.picture]
     require_targets({"OUT": args.target, "--sheet": sheet}, read, overwrite=args.overwrite)
-    content = read_checkpoint(args.sources[0])
-    family = recognise(tensor_names(content))
-    if family is not None and family.tool != NETWORKS:
-        outcome, shown = _gan(args, content, family), "samples"
-    else:
-        if sheet is not None and importlib.util.find_spec("matplotlib") is None:
-            print(f"no sheet is drawn: it needs matplotlib, {install('plots')}")
-            sheet = None
-        outcome, shown = _networks(args, content, family), "a look at what it does"
-    if args.target.suffix != outcome.suffix:
-        raise UserError(f"{args.target}: the target's name must end in {outcome.suffix} for {outcome.lines[0]}")
-    outcome.write()
-    print(f"{args.target}: " + "\n".join(outcome.lines))
-    if sheet is not None:
-        drawn = outcome.draw()
-        atomic_file(sheet, lambda part: drawn.save(part, format="PNG"))
-        print(f"{sheet}: {shown}")
-
-
-def _require_options(args: argparse.Namespace, options: dict[str, str], family: Family | None) -> None:
-    """Raises `UserError` if options are given that are not for a checkpoint of this family."""
-    if given := [option for option, name in options.items() if getattr(args, name) is not None]:
-        what = family.title if family else "not a StyleGAN2"
-        raise UserError(f"{args.sources[0]} is {what}: leave {given[0]} out")
-
-
-def _gan(args: argparse.Namespace, content: Any, family: Family) -> _Outcome:
-    if family.tool == STYLEGAN2:
-        _require_options(args, _OF_NETWORKS, family)
-    if len(args.sources) > 1:
-        raise UserError(f"{args.sources[0]} is {family.title}: convert it alone (its discriminator: --discriminator)")
-    converted = gans.read_checkpoint(
-        args.sources[0], class_index=args.class_index, discriminator=args.discriminator, content=content
-    )
-    note = args.license_note or converted.license_note
-
-    def write() -> None:
-        arch, params, sha256 = converted.arch, converted.params, converted.source_sha256
-        stylegan2.save(args.target, arch, params, notes=converted.notes, license_note=note, source_sha256=sha256)
-
-    lines = [*converted.summary(), f"licence of the weights: {note}"]
-    return _Outcome(".safetensors", lines, write, lambda: _samples(converted))
-
-
-def _samples(converted: gans.Converted) -> Image.Image:
-    """Draws a square grid of samples, at most 6 by 6, truncated towards the mean latent."""
-    arch, params = converted.arch, converted.params["generator"]
-    key, count = jax.random.key(0), max(1, min(6, _SIDE_LIMIT // arch.size))
-    mean = stylegan2.mean_w(key, params, arch=arch)
-    images, _ = random_images(key, params, arch=arch, count=count**2, truncation=_TRUNCATION, mean=mean)
-    return Image.fromarray(strip(np.split(to_uint8(images), count), gap=0))
-
-
-def _networks(args: argparse.Namespace, content: Any, family: Family | None) -> _Outcome:
-    _require_options(args, _OF_GANS, family)
+    first = foreign.read_source(args.sources[0])
+    of_gan = first.family.tool == STYLEGAN2
+    for option, name in (_OF_NETWORKS if of_gan else _OF_GANS).items():
+        if getattr(args, name) is not None:
+            raise UserError(f"{first.path} is {first.family.title}: leave {option} out")
     picture = open_square(args.picture or asset("ictface/image/001.png")).picture
-    converted = convert(args.sources, group_base=args.group_base or 0, content=content)
-    published = f"of the published weights: {converted.header['license']}"
-    header = converted.header | {"license": published if args.license_note is None else args.license_note}
+    converted = _gan(args, first) if of_gan else networks.convert(args.sources, group_base=args.group_base, first=first)
+    summary, *lines = converted.lines(args.target)
+    if args.target.suffix != converted.suffix:
+        raise UserError(f"{args.target}: the target's name must end in {converted.suffix} for {summary}")
+    converted.write(args.target, args.license_note)
+    licence = f"licence of the weights: {args.license_note or converted.license_note}"
+    print("\n".join([f"{args.target}: {summary}", *lines, licence]))
+    if sheet is not None and not of_gan and importlib.util.find_spec("matplotlib") is None:
+        print(f"no sheet is drawn: it needs matplotlib, {install('plots')}")
+    elif sheet is not None:
+        drawn = converted.draw(picture)
+        atomic_file(sheet, lambda part: drawn.save(part, format="PNG"))
+        print(f"{sheet}: {'samples' if of_gan else 'a look at what it does'}")
 
-    def write() -> None:
-        if converted.suffix == ".npz":
-            arrays = {**converted.tensors, **{name: np.asarray(text) for name, text in header.items()}}
-            atomic_file(args.target, lambda part: np.savez(part, **arrays))  # type: ignore[arg-type]
-        else:
-            atomic_bytes(args.target, safetensors_bytes(converted.tensors, header))
 
-    count = sum(value.size for value in converted.tensors.values())
-    lines = [f"{converted.summary}; {len(converted.tensors)} tensors, {count:,} numbers"]
-    lines += [f"ignored: {converted.ignored_in_short()}"] if converted.ignored else []
-    lines += [f"licence {published}" if args.license_note is None else f"licence: {args.license_note}"]
-    lines += [note.replace("OUT", str(args.target)) for note in converted.notes]
-    return _Outcome(converted.suffix, lines, write, lambda: converted.draw(picture))
+def _gan(args: argparse.Namespace, source: foreign.Source) -> gans.Converted:
+    if len(args.sources) > 1:
+        raise UserError(
+            f"{source.path} is {source.family.title}: convert it alone (its discriminator: --discriminator)"
+        )
+    chosen = {name: getattr(args, name) for name in _OF_GANS.values()}
+    return gans.read_checkpoint(source.path, **chosen, source=source)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -98,7 +98,7 @@ def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parit
     printed = capsys.readouterr().out
     parts = (
         "ignored: optimizerA, iteration",
-        "licence of the published weights: MIT",
+        "licence of the weights: MIT",
         "--config.networks.view_light_width=4",
         f"--config.networks.pretrained={target}",
     )
@@ -178,17 +178,18 @@ def test_statistics(tmp_path, numbers, capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("x.pth out.safetensors", "not a known kind of checkpoint"),
+        ("x.pth out.safetensors", "x.pth: not a known kind of checkpoint (it holds weight)"),
         ("x.pth out.txt", "must end in .safetensors"),
-        ("x.pth out.safetensors --picture absent.png", "absent.png does not exist"),
-        ("x.pth out.safetensors --class 3", "x.pth is not a StyleGAN2: leave --class out"),
+        ("mvn.pth out.npz --picture absent.png", "absent.png does not exist"),
+        ("mvn.pth out.npz --class 3", "mvn.pth is the mean and covariance of views or lights: leave --class out"),
     ],
 )
 def test_what_cannot_be_converted_is_refused_and_nothing_written(words, message, tmp_path, capsys):
     torch.save({"weight": torch.zeros(2)}, "x.pth")
+    torch.save({"mean": torch.zeros(6), "cov": torch.eye(6)}, "mvn.pth")
     assert main(words.split()) == 1
     assert message in capsys.readouterr().err
-    assert [place.name for place in tmp_path.iterdir()] == ["x.pth"]
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["mvn.pth", "x.pth"]
 
 
 @pytest.mark.parametrize("option", ["--picture=x.png", "--group-base=4"])

@@ -2,16 +2,24 @@
 
 import dataclasses
 import os
+import pathlib
 from typing import Any
 
+import jax
+import numpy as np
+from PIL import Image
+
+from gan2shape_jax import stylegan2
+from gan2shape_jax.apps.convert.foreign import Source, read_source
 from gan2shape_jax.apps.convert.stylegan2 import nvidia, nvidia_tf, rosinality
 from gan2shape_jax.errors import UserError, one_line
-from gan2shape_jax.io.checkpoints import read_checkpoint as read_content
-from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.weights import STYLEGAN2, explain, recognise, tensor_names
+from gan2shape_jax.io.weights import STYLEGAN2
+from gan2shape_jax.results.pictures import strip, to_uint8
 from gan2shape_jax.stylegan2 import Architecture, Params
+from gan2shape_jax.stylegan2.latents import random_images
 
-_UNSTATED = "not stated; see where the checkpoint is from"
+_SIDE_LIMIT = 1536  # pixels of the sheet of samples
+_TRUNCATION = 0.7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +40,9 @@ class Converted:
     notes: str
     family: str
     license_note: str
+    suffix = ".safetensors"
 
-    def summary(self) -> list[str]:
+    def lines(self, _: pathlib.Path) -> list[str]:
         """Returns what the checkpoint is, one line per network, and the notes."""
         arch = self.arch
 
@@ -55,6 +64,21 @@ class Converted:
             lines.append(f"  discriminator: {arch.discriminator_kind}, channels {widths}{clamp}, {deviation}")
         return lines + ([f"  {self.notes}"] if self.notes else [])
 
+    def write(self, target: pathlib.Path, licence: str | None) -> None:
+        """Writes the file; `licence` is what its header says of the licence, None what is known."""
+        note = self.license_note if licence is None else licence
+        stylegan2.save(
+            target, self.arch, self.params, notes=self.notes, license_note=note, source_sha256=self.source_sha256
+        )
+
+    def draw(self, _: Image.Image) -> Image.Image:
+        """Draws a square grid of samples, at most 6 by 6, truncated towards the mean latent."""
+        arch, params = self.arch, self.params["generator"]
+        key, count = jax.random.key(0), max(1, min(6, _SIDE_LIMIT // arch.size))
+        mean = stylegan2.mean_w(key, params, arch=arch)
+        images, _ = random_images(key, params, arch=arch, count=count**2, truncation=_TRUNCATION, mean=mean)
+        return Image.fromarray(strip(np.split(to_uint8(images), count), gap=0))
+
 
 def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
     """Returns a checkpoint's architecture and parameters like `stylegan2.load`; raises what `read_checkpoint` does."""
@@ -67,24 +91,22 @@ def read_checkpoint(
     *,
     class_index: int | None = None,
     discriminator: str | os.PathLike | None = None,
-    content: Any = None,
+    source: Source | None = None,
 ) -> Converted:
     """Reads a rosinality or NVIDIA checkpoint, whatever its file extension.
 
     Of a conditional network the class `class_index` is converted; `discriminator` is a file of the same family to take
-    that from; `content` is what the file holds, if it has been read already. Raises `UserError` for a file that cannot
+    that from; `source` is what the file holds, if it has been read already. Raises `UserError` for a file that cannot
     be read, belongs to another family (the message names the tool for it), or does not fit (it lists what).
     """
-    content = read_content(path) if content is None else content
-    family = _family(content, path)
-    content = _parts(content, family)
+    source = source or read_source(path, STYLEGAN2)
+    family, content, other = source.family.name, _parts(source), None
     if discriminator is not None:
-        other = read_content(discriminator)
-        if _family(other, discriminator) != family:
+        other = read_source(discriminator, STYLEGAN2)
+        if other.family != source.family:
             raise UserError(f"{discriminator}: the discriminator is of another family than {path}")
-        content |= _discriminator(_parts(other, family), family, discriminator)
-    elif family != "stylegan2-rosinality":
-        _discriminator(content, family, path)
+    if other is not None or family != "stylegan2-rosinality":
+        content |= _discriminator(other or source)
     if class_index is not None and family != "stylegan2-nvidia":
         raise UserError(
             f"{path}: --class is for conditional networks of NVIDIA's PyTorch repositories; this file has no classes "
@@ -106,44 +128,26 @@ def read_checkpoint(
             "No discriminator: fit for samples, inversion and the Python interface; for the method and for "
             "photos convert it again with --discriminator, a checkpoint of the same training."
         )
-    if discriminator is not None:
-        notes.append(f"Discriminator from a file of SHA-256 {sha256(discriminator)}.")
-    return Converted(
-        arch,
-        params,
-        sha256(path),
-        " ".join(notes),
-        family,
-        _UNSTATED if family == "stylegan2-rosinality" else nvidia.LICENSE,
-    )
+    if other is not None:
+        notes.append(f"Discriminator from a file of SHA-256 {other.sha256}.")
+    unstated = "not stated; see where the checkpoint is from"
+    note = unstated if family == "stylegan2-rosinality" else nvidia.LICENSE
+    return Converted(arch, params, source.sha256, " ".join(notes), family, note)
 
 
-def _family(content: Any, path: str | os.PathLike) -> str:
-    """Returns the StyleGAN2 family; raises `UserError` for other families, naming the command for them."""
-    family = recognise(tensor_names(content))
-    if family is not None and family.tool != STYLEGAN2:
-        raise UserError(explain(family, path))
-    if family is not None:
-        return family.name
-    keys = ", ".join(str(key)[:30] for key in list(content)[:8]) if isinstance(content, dict) else ""
-    raise UserError(
-        f"{path}: not a StyleGAN2 that is supported{f' (it holds {keys})' if keys else ''}: take a training checkpoint "
-        "of rosinality/stylegan2-pytorch, or a network pickle of NVIDIA's with generator and discriminator"
-    )
-
-
-def _discriminator(content: dict[str, Any], family: str, path: str | os.PathLike) -> dict[str, Any]:
+def _discriminator(source: Source) -> dict[str, Any]:
     """Returns the discriminator by its key; raises `UserError` if there is none."""
-    key = "d" if family == "stylegan2-rosinality" else "D"
+    key, content = "d" if source.family.name == "stylegan2-rosinality" else "D", _parts(source)
     if content.get(key) is None:
         raise UserError(
-            f"{path}: no {key!r} (the discriminator) in it, whose features Step 2 of the method and the inversion of "
-            "images compare: take the checkpoint of the training, which has both (NVIDIA's network-snapshot-*.pkl, "
-            "rosinality's NNNNNN.pt), or give one for the same kind of images with --discriminator"
+            f"{source.path}: no {key!r} (the discriminator) in it, whose features Step 2 of the method and the "
+            "inversion of images compare: take the checkpoint of the training, which has both (NVIDIA's "
+            "network-snapshot-*.pkl, rosinality's NNNNNN.pt), or give one for the same kind of images with "
+            "--discriminator"
         )
     return {key: content[key]}
 
 
-def _parts(content: Any, family: str) -> dict[str, Any]:
+def _parts(source: Source) -> dict[str, Any]:
     readers = {"stylegan2-tensorflow": nvidia_tf, "stylegan2-rosinality": rosinality}
-    return dict(readers.get(family, nvidia).networks_of(content))
+    return dict(readers.get(source.family.name, nvidia).networks_of(source.content))

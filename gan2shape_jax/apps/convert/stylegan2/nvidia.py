@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.apps.convert.stylegan2 import tensors
-from gan2shape_jax.apps.convert.stylegan2.tensors import Path, Shape, Table, Tensor
+from gan2shape_jax.apps.convert import foreign
+from gan2shape_jax.apps.convert.foreign import Path, Shape, Table, Tensor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.sandbox import Record
 from gan2shape_jax.io.weights import short
@@ -206,7 +206,7 @@ Expected = dict[str, dict[str, Any]]
 
 def infer(generator: Network, discriminator: Network, source: str | os.PathLike) -> Architecture:
     """Returns the architecture of both, whose classes have been fixed; raises `UserError` if they do not match."""
-    tensors.require_square(generator.shape("synthesis.b4.const", 3)[1:], source)
+    foreign.require_square(generator.shape("synthesis.b4.const", 3)[1:], source)
     size, side = (net.count("", "img_resolution") for net in (generator, discriminator))
     sides, discriminator_sides = sides_up_to(size, "generator", source), sides_up_to(side, "discriminator", source)
     channels = [generator.shape(f"synthesis.b{s}.conv1.weight", 4)[0] for s in sides]
@@ -405,20 +405,20 @@ def _generator_tensor(path: Path, shape: Shape) -> Tensor:
     """
     kind, i, part = (*path, "", "")[:3]
     if kind == "mapping":
-        return tensors.weight(f"mapping.fc{int(i) - 1}.{part}", shape)
+        return foreign.weight(f"mapping.fc{int(i) - 1}.{part}", shape)
     if kind == "input":
-        return tensors.constant("synthesis.b4.const", shape)
+        return foreign.constant("synthesis.b4.const", shape)
     if kind == "mean_w":
-        return tensors.same("mapping.w_avg", shape)
+        return foreign.same("mapping.w_avg", shape)
     if kind == "noise":
-        return tensors.same(f"{_layer(i)}.noise_const", shape)
+        return foreign.same(f"{_layer(i)}.noise_const", shape)
     at = _layer(i) if kind == "layers" else f"synthesis.b{4 * 2 ** int(i)}.{'skip' if kind == 'skips' else 'torgb'}"
     if part == "weight":
         gain = float(np.sqrt(np.prod(shape[:3]))) if kind == "layers" else 1.0
-        return tensors.kernel(f"{at}.weight", shape, gain=gain)
+        return foreign.kernel(f"{at}.weight", shape, gain=gain)
     if part == "noise_strength":
-        return tensors.same(f"{at}.noise_strength", shape)
-    return tensors.weight(f"{at}.{part.replace('style_', 'affine.')}", shape)
+        return foreign.same(f"{at}.noise_strength", shape)
+    return foreign.weight(f"{at}.{part.replace('style_', 'affine.')}", shape)
 
 
 def _discriminator_table(arch: Architecture) -> Table:
@@ -429,9 +429,9 @@ def _discriminator_table(arch: Architecture) -> Table:
         *_, layer, part = path
         of_block = arch.discriminator_size // 2 ** int(path[1]) if path[0] == "blocks" else 4
         name = f"b{arch.discriminator_size if path[0] == 'from_rgb' else of_block}.{names[layer]}.{part}"
-        return (tensors.flattened if name == "b4.fc.weight" else tensors.weight)(name, shape)
+        return (foreign.flattened if name == "b4.fc.weight" else foreign.weight)(name, shape)
 
-    return tensors.table(discriminator_shapes(arch), tensor)
+    return foreign.table(discriminator_shapes(arch), tensor)
 
 
 def convert(
@@ -458,8 +458,8 @@ def convert(
     parts = {
         what: (f"{net.key}.", table, {n: v for n, v in net.tensors.items() if not n.endswith("resample_filter")})
         for what, net, table in (
-            ("generator", generator, tensors.table(generator_shapes(arch), _generator_tensor)),
+            ("generator", generator, foreign.table(generator_shapes(arch), _generator_tensor)),
             ("discriminator", discriminator, _discriminator_table(arch)),
         )
     }
-    return arch, tensors.params_of(parts, source), [note for note in notes if note]
+    return arch, foreign.params_of(parts, source), [note for note in notes if note]

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.apps.convert.stylegan2 import tensors
+from gan2shape_jax.apps.convert import foreign
+from gan2shape_jax.apps.convert.foreign import Path, Shape, Table, Tensor
 from gan2shape_jax.apps.convert.stylegan2.nvidia import MOST_TAPS, require_one_width, sides_up_to, standard_taps, whole
-from gan2shape_jax.apps.convert.stylegan2.tensors import Path, Shape, Table, Tensor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.checkpoints import TENSORFLOW
 from gan2shape_jax.io.sandbox import Record
@@ -292,22 +292,22 @@ def _generator_table(arch: Architecture, progressive: bool) -> Table:
     def tensor(path: Path, shape: Shape) -> Tensor:
         kind, i, part = (*path, "", "")[:3]
         if kind == "mapping":
-            return tensors.same(f"mapping/Dense{int(i) - 1}/{part}", shape)
+            return foreign.same(f"mapping/Dense{int(i) - 1}/{part}", shape)
         if kind == "input":
-            return tensors.constant("synthesis/4x4/Const/const", shape, (1,))
+            return foreign.constant("synthesis/4x4/Const/const", shape, (1,))
         if kind == "mean_w":
-            return tensors.same("dlatent_avg", shape)
+            return foreign.same("dlatent_avg", shape)
         if kind == "noise":
-            return tensors.plain(f"synthesis/noise{i}", (1, 1, *shape), shape)
+            return foreign.plain(f"synthesis/noise{i}", (1, 1, *shape), shape)
         if kind == "skips":
             return _turned(f"synthesis/{_scope(i)}/Skip/weight", shape)
         colours = "synthesis/ToRGB_lod0" if progressive else f"synthesis/{_scope(i)}/ToRGB"
         name = f"{_layer(int(i)) if kind == 'layers' else colours}/{part.replace('style_', 'mod_')}"
         if part == "style_bias":
             return Tensor(name, shape, lambda value: value + 1)
-        return (_turned if name.endswith("Conv0_up/weight") else tensors.same)(name, shape)
+        return (_turned if name.endswith("Conv0_up/weight") else foreign.same)(name, shape)
 
-    return tensors.table(generator_shapes(arch), tensor)
+    return foreign.table(generator_shapes(arch), tensor)
 
 
 def _discriminator_table(arch: Architecture, progressive: bool) -> Table:
@@ -318,14 +318,14 @@ def _discriminator_table(arch: Architecture, progressive: bool) -> Table:
     def tensor(path: Path, shape: Shape) -> Tensor:
         *_, layer, part = path
         if layer == "output":
-            return tensors.same(f"Output/{part}", shape)
+            return foreign.same(f"Output/{part}", shape)
         if progressive and path[0] == "from_rgb":
-            return tensors.same(f"FromRGB_lod0/{part}", shape)
+            return foreign.same(f"FromRGB_lod0/{part}", shape)
         level = last if path[0] == "from_rgb" else last - int(path[1]) if path[0] == "blocks" else 0
         name = f"{_scope(level)}/{names[layer]}/{part}"
-        return (_flattened if name == "4x4/Dense0/weight" else tensors.same)(name, shape)
+        return (_flattened if name == "4x4/Dense0/weight" else foreign.same)(name, shape)
 
-    return tensors.table(discriminator_shapes(arch), tensor)
+    return foreign.table(discriminator_shapes(arch), tensor)
 
 
 def _drop_growth(network: Settings, arrays: dict[str, np.ndarray], scopes: Iterable[str]) -> None:
@@ -365,4 +365,4 @@ def convert(networks: Mapping[str, Any], source: str | os.PathLike) -> tuple[Arc
         "discriminator": _discriminator_table(arch, "discriminator" in grown),
     }
     parts = {what: (f"{what}: ", table, theirs[what]) for what, table in tables.items()}
-    return arch, tensors.params_of(parts, source), notes
+    return arch, foreign.params_of(parts, source), notes

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from gan2shape_jax.apps.convert.stylegan2 import tensors
-from gan2shape_jax.apps.convert.stylegan2.tensors import Path, Shape, State, Table, Tensor
+from gan2shape_jax.apps.convert import foreign
+from gan2shape_jax.apps.convert.foreign import Path, Shape, State, Table, Tensor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import WRAPPERS, listed
 from gan2shape_jax.method.streams import FIXED_SEED
@@ -30,23 +30,23 @@ _TAPS = np.array([1.0, 3.0, 3.0, 1.0])
 def _generator_tensor(path: Path, shape: Shape) -> Tensor:
     kind, i, part = (*path, "", "")[:3]
     if kind == "mapping":
-        return tensors.weight(f"style.{i}.{part}", shape)
+        return foreign.weight(f"style.{i}.{part}", shape)
     if kind == "input":
-        return tensors.constant("input.input", shape, (1,))
+        return foreign.constant("input.input", shape, (1,))
     if kind == "mean_w":
-        return tensors.same("latent_avg", shape)
+        return foreign.same("latent_avg", shape)
     if kind == "noise":
-        return tensors.plain(f"noises.noise_{i}", (1, 1, *shape), shape)
+        return foreign.plain(f"noises.noise_{i}", (1, 1, *shape), shape)
     first, others = ("conv1", "convs") if kind == "layers" else ("to_rgb1", "to_rgbs")
     at = first if i == "0" else f"{others}.{int(i) - 1}"
     if part == "weight":
-        return tensors.kernel(f"{at}.conv.weight", shape, (1,))
+        return foreign.kernel(f"{at}.conv.weight", shape, (1,))
     if part == "noise_strength":
-        return tensors.plain(f"{at}.noise.weight", (1,), shape)
+        return foreign.plain(f"{at}.noise.weight", (1,), shape)
     if part == "bias":
-        of_colours = tensors.plain(f"{at}.bias", (1, *shape, 1, 1), shape)
-        return tensors.same(f"{at}.activate.bias", shape) if kind == "layers" else of_colours
-    return tensors.weight(f"{at}.conv.modulation.{part.removeprefix('style_')}", shape)
+        of_colours = foreign.plain(f"{at}.bias", (1, *shape, 1, 1), shape)
+        return foreign.same(f"{at}.activate.bias", shape) if kind == "layers" else of_colours
+    return foreign.weight(f"{at}.conv.modulation.{part.removeprefix('style_')}", shape)
 
 
 def _discriminator_tensor(path: Path, shape: Shape) -> Tensor:
@@ -62,8 +62,8 @@ def _discriminator_tensor(path: Path, shape: Shape) -> Tensor:
         "output": ("final_linear.1", "final_linear.1"),
     }[layer]
     if (layer, part) == ("final_linear", "weight"):
-        return tensors.flattened(f"{weight}.weight", shape)
-    return tensors.weight(f"{weight if part == 'weight' else bias}.{part}", shape)
+        return foreign.flattened(f"{weight}.weight", shape)
+    return foreign.weight(f"{weight if part == 'weight' else bias}.{part}", shape)
 
 
 def _count(state: State, pattern: str) -> int:
@@ -149,7 +149,7 @@ def _require_plain(generator: State, source: str | os.PathLike) -> None:
             f"{source}: this generator has classes ({listed(of_classes, 3)}), unlike rosinality's; conditional "
             "generators are converted only from files of NVIDIA's PyTorch repositories (.pkl), with --class"
         )
-    tensors.require_square(np.shape(generator.get("input.input", ()))[-2:], source)
+    foreign.require_square(np.shape(generator.get("input.input", ()))[-2:], source)
 
 
 def _filters(arch: Architecture) -> dict[str, dict[str, np.ndarray]]:
@@ -185,8 +185,8 @@ def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Para
     _require_plain(states["g_ema"], source)
     arch = infer(states["g_ema"], states["d"], source)
     sources = {
-        "g_ema": tensors.table(generator_shapes(arch), _generator_tensor),
-        "d": tensors.table(discriminator_shapes(arch), _discriminator_tensor),
+        "g_ema": foreign.table(generator_shapes(arch), _generator_tensor),
+        "d": foreign.table(discriminator_shapes(arch), _discriminator_tensor),
     }
     for key, filters in _filters(arch).items():
         for name, expected in filters.items():
@@ -198,4 +198,4 @@ def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Para
     parts = {
         what: (f"{key}.", sources[key], states[key]) for what, key in (("generator", "g_ema"), ("discriminator", "d"))
     }
-    return arch, tensors.params_of(parts, source), [note for note in notes if note]
+    return arch, foreign.params_of(parts, source), [note for note in notes if note]

@@ -1,13 +1,15 @@
-"""Checkpoints of GAN2Shape and of Unsup3d (depth, albedo, view, light and, in the former, the encoder), and statistics.
+"""Converts networks other than StyleGAN2: those of GAN2Shape and Unsup3d, statistics, LPIPS and parsers (`perception`).
 
-Networks are dictionaries of state dictionaries keyed by network name; sizes are read from the tensors. Unsup3d's are
-GAN2Shape's at 64 pixels, except for the width of the view and light networks. Statistics of views and lights are mean
-and covariance in network units, written to `.npz`.
+GAN2Shape's and Unsup3d's (depth, albedo, view, light and, in the former, the encoder) are dictionaries of state
+dictionaries by network name; sizes are read from the tensors. Unsup3d's are GAN2Shape's at 64 pixels, except for the
+width of the view and light networks. Statistics of views and lights are mean and covariance in network units, written
+to `.npz`.
 """
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,11 +17,13 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from gan2shape_jax.apps.convert.networks.record import Converted, Source, plotted, tensors_of
+from gan2shape_jax.apps.convert.foreign import Converted, Source, State, plotted, read_source, tensors_of
+from gan2shape_jax.apps.convert.perception import convert_lpips, convert_parser
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.arrays import load_mvn
 from gan2shape_jax.io.image_files import crop_and_resize
+from gan2shape_jax.io.weights import NETWORKS
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.method.settings import NetworkSizes
@@ -38,7 +42,51 @@ _LICENCE = {
     "gan2shape": "MIT, Copyright (c) 2021 Xingang Pan (github.com/XingangPan/GAN2Shape)",
     "unsup3d": "MIT, Copyright (c) 2020 elliottwu (github.com/elliottwu/unsup3d)",
 }
-State = Mapping[str, np.ndarray]
+# The halves of LPIPS: what they are, and the other one.
+_HALVES = {
+    "vgg16": (
+        "VGG16",
+        "name LPIPS' linear weights too (weights/v0.1/vgg.pth of github.com/richzhang/PerceptualSimilarity)",
+    ),
+    "lpips_linear": (
+        "LPIPS' linear weights",
+        "name VGG16 too (https://download.pytorch.org/models/vgg16-397923af.pth)",
+    ),
+}
+
+
+def convert(
+    paths: Sequence[str | os.PathLike], *, group_base: int | None = None, first: Source | None = None
+) -> Converted:
+    """Converts a checkpoint, or the two files that make up LPIPS, in either order.
+
+    For `group_base` see `_shape_networks`; `first` is what the first file holds, if it has been read already. Raises
+    `UserError` for a file that is unreadable, of another family, or without the tensors that it should have.
+    """
+    sources: dict[str, Source] = {}
+    for number, path in enumerate(paths):
+        source = first if first is not None and not number else read_source(path, NETWORKS)
+        family = source.family.name
+        if family == "lpips" and not any(
+            str(name).removeprefix("module.").startswith("net.") for name in source.content
+        ):
+            family = "lpips_linear"  # without its VGG16
+        if family in sources:
+            raise UserError(f"{sources[family].path} and {path} are of the same kind: convert them one at a time")
+        sources[family] = source
+    if sources.keys() in ({"lpips"}, _HALVES.keys()):
+        return convert_lpips(sources)
+    if len(sources) > 1:
+        whole = f"{sources['lpips'].path} is all of LPIPS: convert it alone" if "lpips" in sources else ""
+        alone = whole or "only LPIPS is two files"
+        raise UserError(f"{' and '.join(map(str, paths))} do not belong together: {alone}")
+    ((family, source),) = sources.items()
+    if family in _HALVES:
+        what, other = _HALVES[family]
+        raise UserError(f"{source.path} is {what} alone: {other}")
+    if family in _LICENCE:
+        return _shape_networks(source, group_base or 0)
+    return _statistics(source) if family == "mvn" else convert_parser(source)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +120,7 @@ class _Sizes:
         return " ".join(f"--config.{field}={value}" for field, value in fields.items() if value)
 
 
-def convert_shape_networks(source: Source, *, group_base: int = 0) -> Converted:
+def _shape_networks(source: Source, group_base: int) -> Converted:
     """Converts GAN2Shape's or Unsup3d's networks; raises `UserError` listing what is missing, unknown or misshapen.
 
     `group_base` is the groups of the first group normalisation, which no tensor reveals; 0 means the published number.
@@ -81,7 +129,7 @@ def convert_shape_networks(source: Source, *, group_base: int = 0) -> Converted:
     sizes = _infer(states, source, group_base)
     modules = sizes.modules()
     params = {ours: _params(modules[ours], state, ours, source) for ours, state in states.items()}
-    family = source.family.name if source.family else ""
+    family = source.family.name
     header = {
         "format": network_files.FORMAT,
         "family": family,
@@ -213,26 +261,21 @@ _PAIRS = {
 }
 
 
-def convert_statistics(source: Source) -> Converted:
-    """Converts the statistics of views (6 numbers) or lights (4).
-
-    Raises:
-        UserError: mean and covariance are not such statistics.
-    """
+def _statistics(source: Source) -> Converted:
+    """Converts the statistics of views (6 numbers) or lights (4); raises `UserError` if they are not such."""
     mean, covariance = load_mvn(source.path)
     kind = "view" if mean.size == 6 else "light"
-    ignored = tuple(str(name) for name in source.content if name not in ("mean", "cov"))
     return Converted(
         summary=f"{kind} statistics, mean {' '.join(f'{value:+.3f}' for value in mean)}",
         tensors={"mean": mean, "cov": covariance},
         header={
             "format": f"gan2shape-jax/{kind}_mvn/1",
-            "license": "MIT, Copyright (c) 2021 Xingang Pan (github.com/XingangPan/GAN2Shape)",
+            "license": _LICENCE["gan2shape"],
             "source_sha256": source.sha256,
         },
         draw=lambda picture: _plot(mean, covariance),
         suffix=".npz",
-        ignored=ignored,
+        ignored=tuple(str(name) for name in source.content if name not in ("mean", "cov")),
         notes=(f"For the pseudo-images: --config.sampling.{kind}_mvn=OUT",),
     )
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageFilter
 
-from gan2shape_jax.apps.convert.networks.record import Converted, Source, plotted, tensors_of
+from gan2shape_jax.apps.convert.foreign import Converted, Source, plotted, tensors_of
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import Parser, parsers
 from gan2shape_jax.io.data import PARSER_FORMAT
@@ -125,17 +125,13 @@ _IGNORED = re.compile(r"\.num_batches_tracked$|^aux\.|^conv_out(16|32)\.|^criter
 
 
 def convert_parser(source: Source) -> Converted:
-    """Converts a parser.
-
-    Raises:
-        UserError: a tensor is missing, unknown, misshapen or not finite; the message lists all of them.
-    """
+    """Converts a parser; a `UserError` lists all tensors that are missing, unknown, misshapen or not finite."""
     state, beside = tensors_of(source.content, source.path)
     arch = infer_architecture(state)
     if arch is None:
         raise UserError(
             f"{source.path}: its first or last layer is missing or has a wrong shape "
-            f"({source.family.title if source.family else 'a parser'} was expected)"
+            f"({source.family.title} was expected)"
         )
     try:
         params = params_from_torch(arch, state)
