@@ -147,6 +147,8 @@ WRAPPERS = ("module", "_orig_mod", "state_dict")
 STYLEGAN2, NETWORKS = "stylegan2", "networks"  # what `convert` makes of a checkpoint
 _TENSORFLOW = r"(dnnlib\.)?(tflib\.network|tfutil)\.Network$"
 
+_OTHER_GAN = "its networks differ from StyleGAN2's and are not supported; take a StyleGAN2 of the same data"
+
 # The first match is taken, so narrower families come first.
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -154,8 +156,7 @@ FAMILIES: tuple[Family, ...] = (
         "an alias-free StyleGAN3 (T or R) of NVIDIA",
         None,
         (r"SynthesisInput$|(.*\.)?synthesis\.input\.(freqs|weight)",),
-        advice="its generator differs from StyleGAN2's and is not supported; take a StyleGAN2 of the same "
-        "data (the stylegan3 repository lists some)",
+        advice=f"{_OTHER_GAN} (the stylegan3 repository lists some)",
     ),
     Family(
         "stylegan2-nvidia",
@@ -168,16 +169,14 @@ FAMILIES: tuple[Family, ...] = (
         "a StyleGAN of the first generation",
         None,
         (r"tf:(G_style|D_basic)|g_running\.|g_mapping\.dense|g_synthesis\.blocks|generator\.progression\.",),
-        advice="it differs from StyleGAN2 and is not supported (config a of NVIDIA's StyleGAN2 is of this "
-        "kind too); take a StyleGAN2 of the same data, config e or f",
+        advice=f"{_OTHER_GAN}, config e or f (config a of NVIDIA's StyleGAN2 is of this kind too)",
     ),
     Family(
         "stylegan2-lucidrains",
         "a GAN of lucidrains/stylegan2-pytorch",
         None,
         (r"(GAN\.)?(G|GE|D)\.(initial_block|blocks\.\d+\.(to_style1|conv_res))",),
-        advice="its networks differ from StyleGAN2's and are not supported; take a StyleGAN2 of the same data, or "
-        "train one with gan2shape-jax train-gan",
+        advice=f"{_OTHER_GAN}, or train one with gan2shape-jax train-gan",
     ),
     Family(
         "stylegan2-tensorflow",
@@ -190,7 +189,7 @@ FAMILIES: tuple[Family, ...] = (
         "a network pickle of NVIDIA's TensorFlow code, but not of a StyleGAN2 (progressive GANs, metrics)",
         None,
         (_TENSORFLOW,),
-        advice="it holds other networks than StyleGAN2's, which are not supported",
+        advice=_OTHER_GAN,
     ),
     Family(
         "stylegan2-rosinality",

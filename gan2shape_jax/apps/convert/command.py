@@ -8,13 +8,12 @@ The kind of IN is recognised by its content. Needs no PyTorch and runs no code f
 """
 
 import argparse
-import importlib.util
 from collections.abc import Sequence
 
 from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.convert import foreign, networks
 from gan2shape_jax.apps.convert import stylegan2 as gans
-from gan2shape_jax.errors import UserError, exit_code, install
+from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import atomic_file, require_targets
 from gan2shape_jax.io.image_files import open_square
@@ -42,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("sources", metavar="IN", type=path("IN"), nargs="+", help="the checkpoint, .pt, .pth or .pkl")
     out = "the file to write (.npz for statistics)"
     parser.add_argument("target", type=path("OUT"), metavar="OUT.safetensors", help=out)
-    sheet = "where to draw samples of a GAN, or what networks do with a picture (default: beside the target)"
+    sheet = "where to draw samples of a GAN, or what parsers and shape networks do with a picture (default: beside OUT)"
     option_types.add_path(parser, "--sheet", "OUT.png", sheet)
     parser.add_argument("--no-sheet", action="store_true", help="draw nothing")
     option_types.add_overwrite(parser)
@@ -92,9 +91,7 @@ def convert_files(argv: Sequence[str] | None = None) -> None:
     converted.write(args.target, args.license_note)
     licence = f"licence of the weights: {args.license_note or converted.license_note}"
     print("\n".join([f"{args.target}: {summary}", *lines, licence]))
-    if sheet is not None and not of_gan and importlib.util.find_spec("matplotlib") is None:
-        print(f"no sheet is drawn: it needs matplotlib, {install('plots')}")
-    elif sheet is not None:
+    if sheet is not None and converted.draw is not None:
         drawn = converted.draw(picture)
         atomic_file(sheet, lambda part: drawn.save(part, format="PNG"))
         print(f"{sheet}: {'samples' if of_gan else 'a look at what it does'}")

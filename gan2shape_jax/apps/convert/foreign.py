@@ -8,7 +8,7 @@ function that says where each parameter comes from. PyTorch's layouts: convoluti
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,20 +80,6 @@ def tensors_of(content: Any, path: pathlib.Path) -> tuple[dict[str, np.ndarray],
     return {name.removeprefix(_WRAPPER) if wrapped else name: value for name, value in state.items()}, beside
 
 
-def plotted(panels: Sequence[Callable[[Any], object]], width: float) -> Image.Image:
-    """Returns a picture of plots side by side, each `width` inches wide and drawn on matplotlib's axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * len(panels), 3.5), dpi=100)
-    FigureCanvasAgg(figure)
-    for place, draw in enumerate(panels, 1):
-        draw(figure.add_subplot(1, len(panels), place))
-    figure.tight_layout()
-    figure.canvas.draw()
-    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())  # type: ignore[attr-defined]
-
-
 @dataclasses.dataclass(frozen=True)
 class Converted:
     """Converted networks other than a StyleGAN2.
@@ -105,13 +91,13 @@ class Converted:
         suffix: extension of the file to be written.
         ignored: names in the source that nothing here needs.
         notes: what the user has to know, one sentence each, where OUT stands for the file.
-        draw: draws what the converted weights do with a square picture, for visual inspection.
+        draw: draws what the converted weights do with a square picture, for visual inspection; None draws nothing.
     """
 
     summary: str
     tensors: dict[str, np.ndarray]
     header: dict[str, str]
-    draw: Callable[[Image.Image], Image.Image]
+    draw: Callable[[Image.Image], Image.Image] | None = None
     suffix: str = ".safetensors"
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

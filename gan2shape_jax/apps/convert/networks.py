@@ -17,7 +17,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from gan2shape_jax.apps.convert.foreign import Converted, Source, State, plotted, read_source, tensors_of
+from gan2shape_jax.apps.convert.foreign import Converted, Source, State, read_source, tensors_of
 from gan2shape_jax.apps.convert.perception import convert_lpips, convert_parser
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
@@ -27,7 +27,6 @@ from gan2shape_jax.io.weights import NETWORKS
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.method.settings import NetworkSizes
-from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.networks.modules import default_group_base
 from gan2shape_jax.results import pictures, surface
 from gan2shape_jax.training import network_files
@@ -254,13 +253,6 @@ def _sheet(picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str
     )
 
 
-_DRAWS = 500
-_PAIRS = {
-    6: ((1, 0, "yaw", "pitch"), (2, 3, "roll", "shift in x"), (3, 4, "shift in x", "shift in y")),
-    4: ((0, 1, "ambient", "diffuse"), (2, 3, "direction x", "direction y")),
-}
-
-
 def _statistics(source: Source) -> Converted:
     """Converts the statistics of views (6 numbers) or lights (4); raises `UserError` if they are not such."""
     mean, covariance = load_mvn(source.path)
@@ -273,20 +265,7 @@ def _statistics(source: Source) -> Converted:
             "license": _LICENCE["gan2shape"],
             "source_sha256": source.sha256,
         },
-        draw=lambda picture: _plot(mean, covariance),
         suffix=".npz",
         ignored=tuple(str(name) for name in source.content if name not in ("mean", "cov")),
         notes=(f"For the pseudo-images: --config.sampling.{kind}_mvn=OUT",),
     )
-
-
-def _plot(mean: np.ndarray, covariance: np.ndarray) -> Image.Image:
-    """Plots samples of the distribution, one pair of numbers against each other per plot."""
-    drawn = np.random.default_rng(FIXED_SEED).multivariate_normal(mean, covariance, _DRAWS, check_valid="ignore")
-
-    def panel(axes: Any, x: int, y: int, name_x: str, name_y: str) -> None:
-        axes.scatter(drawn[:, x], drawn[:, y], s=4)
-        axes.set_xlabel(f"{name_x}, network units")
-        axes.set_ylabel(name_y)
-
-    return plotted([lambda axes, pair=pair: panel(axes, *pair) for pair in _PAIRS[mean.size]], 3.5)  # type: ignore[misc]

@@ -7,14 +7,14 @@ for faces, PSPNet for VOC and ADE20K.
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import jax
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
-from gan2shape_jax.apps.convert.foreign import Converted, Source, plotted, tensors_of
+from gan2shape_jax.apps.convert.foreign import Converted, Source, tensors_of
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import Parser, parsers
 from gan2shape_jax.io.data import PARSER_FORMAT
@@ -34,7 +34,6 @@ _LICENCE = (
 )
 # VGG16's place in the module: `features.N` is in the slice that ends after it.
 _SLICE_ENDS = (4, 9, 16, 23, 30)
-_SIDE = 64  # pixels of the picture that distances are measured on
 
 
 def convert_lpips(sources: Mapping[str, Source]) -> Converted:
@@ -55,7 +54,6 @@ def convert_lpips(sources: Mapping[str, Source]) -> Converted:
         summary="LPIPS v0.1 with VGG16",
         tensors=params,
         header=header,
-        draw=lambda picture: _plot(picture, params),
         ignored=tuple(ignored),
         notes=("For the perceptual loss: --config.loss.perceptual=lpips --config.loss.lpips_weights=OUT",),
     )
@@ -80,33 +78,6 @@ def _joined(sources: Mapping[str, Source]) -> tuple[dict[str, np.ndarray], list[
         for name, values in _SCALING.items():
             state[f"scaling_layer.{name}"] = np.asarray(values, np.float32).reshape(1, 3, 1, 1)
     return state, ignored
-
-
-def _plot(picture: Image.Image, params: Mapping[str, np.ndarray]) -> Image.Image:
-    """Plots a picture's distances from increasingly blurred and increasingly noisy versions: both should rise."""
-    sharp = crop_and_resize(picture, None, _SIDE)
-    blurs, noises = (0, 0.5, 1, 2, 4, 8), (0, 0.05, 0.1, 0.2, 0.4, 0.8)
-    noise = np.random.default_rng(FIXED_SEED).standard_normal((_SIDE, _SIDE, 3))
-    whole = np.asarray(sharp, np.float32) / 127.5 - 1
-    blurred = [np.asarray(sharp.filter(ImageFilter.GaussianBlur(s)), np.float32) / 127.5 - 1 for s in blurs]
-    noisy = [np.clip(whole + level * noise, -1, 1) for level in noises]
-    features, weights = jax.jit(perceptual.lpips_features), jax.tree.map(jax.numpy.asarray, dict(params))
-    versions = features(weights, np.stack([*blurred, *noisy]).astype(np.float32))
-    distances = np.asarray(perceptual.lpips_distance(weights, features(weights, whole[None]), versions))
-
-    def panel(axes: Any, levels: Sequence[float], values: np.ndarray, label: str) -> None:
-        axes.plot(levels, values, marker="o")
-        axes.set_xlabel(label)
-        axes.set_ylabel("LPIPS distance")
-
-    of_blurs, of_noises = distances[: len(blurs)], distances[len(blurs) :]
-    return plotted(
-        [
-            lambda axes: panel(axes, blurs, of_blurs, "blur, standard deviation in pixels"),
-            lambda axes: panel(axes, noises, of_noises, "noise, standard deviation"),
-        ],
-        4,
-    )
 
 
 _TILE = 256
@@ -243,9 +214,8 @@ def _parsed(
 
 
 def _coloured(labels: np.ndarray) -> np.ndarray:
-    import matplotlib  # slow to import
-
-    colours = np.asarray(matplotlib.colormaps["tab20"].colors) * 255  # type: ignore[attr-defined]
-    colours[0] = 0  # label 0 is the background in most sets
-    picture = Image.fromarray(colours[labels % len(colours)].astype(np.uint8))
+    """Returns a picture in which each label of up to 256 has a colour of its own; label 0, the background in most sets, is black."""
+    colours = np.random.default_rng(FIXED_SEED).integers(64, 256, (256, 3), np.uint8)
+    colours[0] = 0
+    picture = Image.fromarray(colours[labels])
     return np.asarray(picture.resize((_TILE, _TILE), Image.Resampling.NEAREST))
