@@ -214,7 +214,7 @@ def _parsed(
 
 
 def _coloured(labels: np.ndarray) -> np.ndarray:
-    """Returns a picture in which each label of up to 256 has a colour of its own; label 0, the background in most sets, is black."""
+    """Returns a picture in which each of at most 256 labels has its colour; label 0, often the background, is black."""
     colours = np.random.default_rng(FIXED_SEED).integers(64, 256, (256, 3), np.uint8)
     colours[0] = 0
     picture = Image.fromarray(colours[labels])
