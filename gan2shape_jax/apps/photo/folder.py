@@ -345,7 +345,7 @@ class _Making:
                 found = pipeline.invert(photo.subject, self.refiner)
                 atomic_file(kept, lambda part: np.save(part, found), parents=True)
             latent = np.load(kept)
-        with monitor.watch([photo.name]) as watcher:
+        with monitor.watch(photo.name) as watcher:
             return pipeline.refined(photo.subject, self.refiner, latent, folder=work / "checkpoints", watcher=watcher)
 
     def _work(self, photo: Prepared) -> pathlib.Path:
