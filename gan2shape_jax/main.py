@@ -145,7 +145,7 @@ def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | N
         from gan2shape_jax.apps.cluster import images
 
         return functools.partial(images.run_images, config), page
-    from gan2shape_jax.run.recipe import run_experiment
+    from gan2shape_jax.run.experiment import run_experiment
 
     return functools.partial(run_experiment, config), page
 

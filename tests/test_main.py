@@ -23,7 +23,6 @@ from gan2shape_jax.apps.photo import command as photo_command
 from gan2shape_jax.config import flatten, load_config
 from gan2shape_jax.errors import Terminated, UserError
 from gan2shape_jax.platforms import default_numerics
-from gan2shape_jax.run import recipe
 from gan2shape_jax.stylegan2 import latents
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -47,7 +46,7 @@ def experiment(monkeypatch):
         stand_in.configs.append(config)
         return stand_in.action()
 
-    monkeypatch.setattr(recipe, "run_experiment", run)
+    monkeypatch.setattr("gan2shape_jax.run.experiment.run_experiment", run)
     return stand_in
 
 

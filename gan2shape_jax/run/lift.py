@@ -40,7 +40,6 @@ from gan2shape_jax.results.pictures import to_uint8, write_png
 from gan2shape_jax.results.views import draw_sample_sheet
 from gan2shape_jax.run import hosts, joint, prepare
 from gan2shape_jax.run.folder import DETAIL, Run
-from gan2shape_jax.run.recipe import run_experiment
 from gan2shape_jax.run.runner import RunContext, run_context
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import devices, network_files
@@ -69,16 +68,19 @@ def _has_model(run: Run) -> bool:
     return model.is_file() and model_file.read_facts(model) is not None
 
 
-def teach_detail(config: ConfigDict) -> int:
-    """Teaches a lifted model's albedo detail, in a run of its own inside the lift's folder."""
+def detail_run(config: ConfigDict) -> ConfigDict | None:
+    """Returns the configuration of the run, inside the lift's folder, that teaches its model's albedo detail.
+
+    It is None, and a sentence says what to do, where several processes have been connected: that cannot be done twice.
+    """
     pictures, model = config.lift.detail_pictures, f"{config.workdir}/{model_file.NAME}"
-    if jax.process_count() > 1:  # which cannot connect a second time
+    if jax.process_count() > 1:
         print(f"the variant `train_detail`, with --config.networks.pretrained={model}, teaches its albedo detail")
-        return 0
+        return None
     print(f"teaching its albedo detail, by {pictures:,} pictures (0 in config.lift.detail_pictures leaves this out)")
     detail = config.copy_and_resolve_references().unlock()
     detail = as_detail_training(detail, model=model, folder=f"{config.workdir}/{DETAIL}", pictures=pictures)
-    return run_experiment(detail.lock())
+    return detail.lock()
 
 
 def task_of(config: ConfigDict, architecture: Architecture, frozen: FrozenModels, **options: Any) -> task_lib.Lift:

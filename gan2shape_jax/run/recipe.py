@@ -336,7 +336,7 @@ def resolve(config: ConfigDict) -> Plan:
 
 
 def ready(config: ConfigDict, only: Sequence[str] | None = None) -> tuple[Plan, list[str]]:
-    """Checks values and files; returns the plan of the run and the names of its images, as `run_experiment`."""
+    """Checks values and files; returns the plan of the run and the names of its images, as for `run_experiment`."""
     validate(config)
     reads = config.recipe not in ("lift", "finetune") and os.path.exists(config.data.image_list)
     names = read_names(config.data.image_list, config.data.image_root) if reads else []
@@ -344,33 +344,3 @@ def ready(config: ConfigDict, only: Sequence[str] | None = None) -> tuple[Plan, 
     require_files(config, names)
     require_images(config, names)
     return resolve(config), names
-
-
-def run_experiment(config: ConfigDict, *, only: Sequence[str] | None = None) -> int:
-    """Does what `config.recipe` says, for every image of the list; of these, `only` those, where others do the rest.
-
-    An image that fails is reported in `failures.json` and does not stop the others; an image that already
-    has results is skipped; a run that was interrupted resumes from its last checkpoint.
-
-    Returns:
-      0, or 1 if an image failed.
-
-    Raises:
-      ConfigError: a value, or a pair of values, is unusable in any run.
-      UserError: a file, the GAN or the folder is unusable, so that no image could succeed.
-    """
-    from gan2shape_jax.run import folder, joint, lift, runner, runtime  # which import this module
-
-    plan, names = ready(config, only)
-    runtime.set_up_runtime(plan.config)
-    recipe = plan.recipe
-    with folder.opened(plan, [] if recipe.lifts else names) as run:
-        if recipe.lifts:
-            lift.lift_gan(run, names)
-        elif recipe.shares_networks:
-            return joint.train_jointly(run, names)
-        elif recipe.trains:
-            return runner.train_images(run, names)
-        else:
-            return runner.predict_images(run, names)
-    return lift.teach_detail(run.config) if plan.ends_with_detail else 0

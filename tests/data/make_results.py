@@ -11,7 +11,7 @@ import numpy as np
 from helpers.tiny import tiny_config
 
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.run import recipe
+from gan2shape_jax.run import experiment
 
 _NAMES = ("001", "005")
 _SIZE = 32
@@ -37,7 +37,7 @@ def main() -> None:
             outputs__preset="mesh",
             logging__every_iterations=40,
         )
-        assert recipe.run_experiment(config) == 0
+        assert experiment.run_experiment(config) == 0
         shutil.rmtree(_OUT, ignore_errors=True)
         for name in _NAMES:
             shutil.copytree(folder / "run" / "results" / name, _OUT / name)

@@ -28,7 +28,7 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import decomposition
 from gan2shape_jax.photos import explain
 from gan2shape_jax.results import load
-from gan2shape_jax.run import recipe
+from gan2shape_jax.run import experiment
 from gan2shape_jax.training import network_files
 
 _ARRAYS = ("depth", "albedo", "view", "light", "mask", "input_depth", "reconstruction", "canonical", "true_depth")
@@ -56,7 +56,7 @@ def _given():
 
 def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
     config = _config(tmp_path, networks)
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     command = load(pathlib.Path(config.workdir) / "results" / "001")
     (tmp_path / "caller").mkdir()
     monkeypatch.chdir(tmp_path / "caller")

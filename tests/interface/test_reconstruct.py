@@ -19,7 +19,7 @@ from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.io.arrays import load_mvn
 from gan2shape_jax.method import step3
 from gan2shape_jax.results import load
-from gan2shape_jax.run import recipe
+from gan2shape_jax.run import experiment
 from gan2shape_jax.stylegan2 import Architecture
 
 _FACE, _MASK = asset("ictface/image/001.png"), asset("ictface/mask/001.png")
@@ -73,7 +73,7 @@ def test_bits_are_those_of_the_command_line_and_nothing_is_written(face, tiny_ru
 @pytest.mark.heavy  # traces two schedules once more
 def test_without_a_latent_the_gan_is_inverted_as_by_the_command(gan, tmp_path):
     config = _config(tmp_path, data__latent_root="")
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     expected = load(os.path.join(config.workdir, "results", "001"))
     assert np.load(os.path.join(config.workdir, "latents", "001.npy")).shape == (1, 128)
     result = g2s.reconstruct(opened(_FACE), gan, mask=opened(_MASK), config=config, name="001")

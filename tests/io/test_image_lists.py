@@ -15,7 +15,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import image_lists
 from gan2shape_jax.io.image_lists import clash, fault_of, read_names, stem_of
 from gan2shape_jax.main import main
-from gan2shape_jax.run import preflight, recipe
+from gan2shape_jax.run import experiment, preflight
 from gan2shape_jax.run.folder import RunFolder
 
 
@@ -144,7 +144,7 @@ def test_the_command_and_its_check_refuse_a_list_in_a_sentence_that_names_the_li
     for bad in (write('ok.png\n"a b.png\n'), tmp_path, tmp_path / "pipe"):
         config = apply_overrides(tiny_config(tmp_path), {"data.image_list": str(bad)})
         with pytest.raises(UserError, match="begins with a quotation mark|not a file") as refusal:
-            recipe.run_experiment(config)
+            experiment.run_experiment(config)
         assert str(refusal.value) in preflight.examine(config)
 
 

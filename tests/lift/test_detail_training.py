@@ -21,7 +21,7 @@ from gan2shape_jax.lift import detail_training, model_file, samples
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.streams import Stream
-from gan2shape_jax.run import lift, prepare, recipe
+from gan2shape_jax.run import experiment, lift, prepare
 from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 from gan2shape_jax.training import loop, network_files
@@ -119,7 +119,7 @@ def test_colours_vary_by_the_key_and_some_pictures_are_grey():
 @pytest.fixture(scope="module")
 def taught(lifted):
     config, _ = lifted
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     return pathlib.Path(config.workdir)
 
 
@@ -172,7 +172,7 @@ def test_a_prediction_takes_the_detail_and_is_judged_without_it(lifted, taught, 
     for name, model in (("old", lifted[0].networks.pretrained), ("new", str(taught / "model.safetensors"))):
         (tmp_path / name).mkdir()
         config = tiny_config(tmp_path / name, recipe="predict", networks__pretrained=model)
-        assert recipe.run_experiment(config) == 0
+        assert experiment.run_experiment(config) == 0
         folder = pathlib.Path(config.workdir) / "results" / "001"
         actual[name] = json.loads((folder / "metrics.json").read_text()), np.load(folder / "depth.npy")
     (old, depth), (new, same) = actual["old"], actual["new"]
@@ -241,7 +241,7 @@ def test_a_lift_is_refused_before_it_starts_if_the_folder_of_its_end_is_somebody
     diary.write_text("mine")
     mark(pathlib.Path(config.workdir), RUN)  # of an earlier start
     with pytest.raises(UserError, match=r"detail.*diary\.txt"):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name == "detail"] == [diary]
 
 
@@ -249,15 +249,15 @@ def test_photographs_are_checked_and_a_file_that_is_no_model_is_refused(lifted, 
     config = lifted[0].copy_and_resolve_references().unlock()
     config.workdir, config.data.image_list = str(tmp_path / "run"), str(tmp_path / "list.txt")
     with pytest.raises(UserError, match="image_list"):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
     (tmp_path / "list.txt").write_text("nobody.png\n")
     with pytest.raises(UserError, match=r"nobody\.png"):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
     params = models.init_params(jax.random.key(0), lifted[1].settings)
     (tmp_path / "networks.safetensors").write_bytes(network_files.networks_bytes(params))
     config.networks.pretrained, config.data.image_list = str(tmp_path / "networks.safetensors"), ""
     with pytest.raises(UserError, match="is not a lifted model, .* name a lift's model.safetensors"):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
 
 
 def test_photographs_are_among_the_pictures_of_a_run(lifted, tmp_path, monkeypatch):
@@ -269,7 +269,7 @@ def test_photographs_are_among_the_pictures_of_a_run(lifted, tmp_path, monkeypat
     monkeypatch.setattr(
         lift, "detail_training_of", lambda *of, **more: arguments.append(more["photographs"]) or whole(*of, **more)
     )
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     assert arguments[0].shape == (1, 32, 32, 3) and arguments[0].dtype == np.uint8
 
 
@@ -277,7 +277,7 @@ def test_a_refinement_keeps_the_detail(lifted, taught, tmp_path):
     fields = {"refinement__stages": ((1, 1, 2),), "refinement__collect_iters": 1, "refinement__held_out": 0}
     model = taught / "model.safetensors"
     config = tiny_config(tmp_path, recipe="refine", networks__pretrained=str(model), outputs__networks="full", **fields)
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     before = safetensors.numpy.load_file(model)
     after = safetensors.numpy.load_file(pathlib.Path(config.workdir) / "results" / "001" / "networks.safetensors")
     assert {name.split("/")[0] for name in after} == {*models.NAMES, "detail"}

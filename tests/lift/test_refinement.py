@@ -28,7 +28,7 @@ from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.photos.judge import MEASURES
 from gan2shape_jax.results import load, load_metrics
-from gan2shape_jax.run import joint, preflight, prepare, recipe, runner
+from gan2shape_jax.run import experiment, joint, preflight, prepare, runner
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.training import loop, network_files
@@ -218,7 +218,7 @@ def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path,
     """Once for the plan and once for the networks, however many images there are."""
     more = {"recipe": recipe, "names": ("001.png", "002.png"), "refinement__stages": ((1, 1, 1),)}
     config = _config(tmp_path, made["model"], refinement__held_out=0, **more)
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     assert openings.count(made["model"]) == 2
     assert words in capsys.readouterr().err
     written = tmp_path / "run" / "config.json"
@@ -228,9 +228,9 @@ def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path,
         ["stage 1 step1: 1", "stage 1 step2: 1", "stage 1 step3: 1"] if recipe != "predict" else []
     )
     assert resolve(read_config(written)).config == read_config(written)  # the plan is told, and not read back
-    assert recipe.run_experiment(config) == 0 and "finished before, skipped" in capsys.readouterr().err
+    assert experiment.run_experiment(config) == 0 and "finished before, skipped" in capsys.readouterr().err
     written.write_text(to_json(resolve(config).config))  # as runs before plans have left it
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_turned_samples_need_a_model_that_knows_how_its_gan_turns(made, tmp_path
 def test_the_published_codes_faults_do_not_go_with_a_model(made, tmp_path):
     config = _config(tmp_path, made["model"], reference=True)
     with pytest.raises(UserError, match=r"config\.reference .* starts without a model: use a variant"):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
     assert any("starts without a model" in problem for problem in preflight.examine(config))
 
 
@@ -286,7 +286,7 @@ def _assert_refined(folder):
 
 def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_path, monkeypatch, capsys):
     whole = _config(tmp_path / "whole", made["model"])
-    assert preflight.examine(whole) == [] and recipe.run_experiment(whole) == 0
+    assert preflight.examine(whole) == [] and experiment.run_experiment(whole) == 0
     assert "refines a lifted model on each image, by config.refinement" in capsys.readouterr().err
     _assert_refined(tmp_path / "whole/run/results/001")
     cut = _config(tmp_path / "cut", made["model"])
@@ -300,9 +300,9 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
 
     monkeypatch.setattr(OneImage, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        recipe.run_experiment(cut)
+        experiment.run_experiment(cut)
     monkeypatch.setattr(OneImage, "advance", advance)
-    assert recipe.run_experiment(cut) == 0
+    assert experiment.run_experiment(cut) == 0
     results = [folder / "run/results/001" for folder in (tmp_path / "whole", tmp_path / "cut")]
     np.testing.assert_array_equal(*[np.load(folder / "depth.npy") for folder in results])
     assert _metrics(results[0])["held_out_l1"] == _metrics(results[1])["held_out_l1"]
@@ -337,7 +337,7 @@ def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(
 
     monkeypatch.setattr(runner.Trainer, "train", ends)
     with pytest.raises(KeyboardInterrupt):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
     said = capsys.readouterr().err
     assert f"page: {run / 'index.html'}, 2 images as the model sees them; refining each now" in said
     assert said.count("005: image") == 1 and "minutes" not in said
@@ -348,7 +348,7 @@ def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(
     assert "its own shape" not in (run / "results/001/metrics.json").read_text()
     assert ",done, not refined yet" in (run / "results.csv").read_text().replace('"', "")
     predicting = _config(tmp_path / "predicting", made["model"], **fields | {"recipe": "predict"})
-    assert recipe.run_experiment(predicting) == 1
+    assert experiment.run_experiment(predicting) == 1
     before = {name: _arrays(run / "results" / name) for name in ("001", "002")}
     for name, arrays in before.items():
         chex.assert_trees_all_equal(arrays, _arrays(tmp_path / "predicting/run/results" / name))
@@ -356,14 +356,14 @@ def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(
     (images / "005.png").unlink()
     shutil.copy(asset("ictface/image/005.png"), images / "005.png")
     with pytest.raises(KeyboardInterrupt):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
     assert "1 image as the model sees it; refining it now" in capsys.readouterr().err  # the others are there
     assert calls[1:] == [["005.png"], ["001.png"]]
     assert shown() == {"005": ("", False), "001": (awaiting, True), "002": (awaiting, True)}
     _assert_refined(run / "results/005")
     refined = {path: path.stat().st_mtime_ns for path in (run / "results/005").iterdir()}
 
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     assert "as the model sees" not in (said := capsys.readouterr().err) and "005: finished before, skipped" in said
     assert not any(awaits or awaiting in remarks for remarks, awaits in shown().values())
     assert refined == {path: path.stat().st_mtime_ns for path in (run / "results/005").iterdir()}
@@ -379,7 +379,7 @@ def test_a_joint_run_shows_what_its_model_sees_before_it_trains(made, tmp_path, 
     fields = {"recipe": "joint", "sampling__collect_iters": 3}
     config = _config(tmp_path, made["model"] if with_model else "", names=("001.png", "002.png", "005.png"), **fields)
     with pytest.raises(KeyboardInterrupt):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
     said, run = capsys.readouterr().err, tmp_path / "run"
     if with_model:
         assert f"page: {run / 'index.html'}, 3 images as the model sees them; training on all of the list now" in said
@@ -430,7 +430,7 @@ def test_a_model_sees_an_image_and_its_mirror_image_alike(made, tmp_path):
 @pytest.mark.heavy
 def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
     config = _config(tmp_path, made["model"], refinement__new_encoder=False, refinement__stages=((3, 0, 4),))
-    assert preflight.examine(config) == [] and recipe.run_experiment(config) == 0
+    assert preflight.examine(config) == [] and experiment.run_experiment(config) == 0
     history = (tmp_path / "run/results/001/history.csv").read_text()
     assert {line.split(",")[2] for line in history.splitlines()[1:]} == {"start", "step1", "step3"}
     untrained = _config(tmp_path, made["model"], refinement__stages=((3, 0, 4),))
@@ -456,7 +456,7 @@ def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
     assert {name: value.tobytes() for name, value in model_file.pose_edit_tensors(actual).items()} == {
         f"turning_{name}": part.tobytes() for name, part in parts.items()
     }
-    assert preflight.examine(config) == [] and recipe.run_experiment(config) == 0
+    assert preflight.examine(config) == [] and experiment.run_experiment(config) == 0
     history = (tmp_path / "run/results/001/history.csv").read_text()
     assert {line.split(",")[2] for line in history.splitlines()[1:]} == {"start", "step1", "step3"}
     assert "refinement_share" in _metrics(tmp_path / "run/results/001")
@@ -464,7 +464,7 @@ def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
 
 def test_an_image_that_the_model_does_not_know_is_told_of(made, tmp_path, capsys):
     """Without samples kept out, the last networks stay."""
-    assert recipe.run_experiment(_config(tmp_path, made["narrow"], refinement__held_out=0)) == 0
+    assert experiment.run_experiment(_config(tmp_path, made["narrow"], refinement__held_out=0)) == 0
     assert "001: a face: the general shape of a face, not this one's own, but the model's" in capsys.readouterr().err
     metrics = _metrics(tmp_path / "run/results/001")
     assert "refinement_share" not in metrics and metrics["dissimilarity"] > MEASURES["dissimilarity"].doubt
@@ -488,7 +488,7 @@ def test_shape_and_view_stay_the_models_where_they_are_held(made, tmp_path):
     more["names"], away = ("001.png", "002.png"), {}
     for hold in (False, True):
         config = _config(tmp_path / str(hold), made["model"], refinement__freeze_geometry=hold, **more)
-        assert preflight.examine(config) == [] and recipe.run_experiment(config) == 0
+        assert preflight.examine(config) == [] and experiment.run_experiment(config) == 0
         images, frozen = images_of(config)
         away[hold] = []
         for first in images:

@@ -14,7 +14,7 @@ from gan2shape_jax.io.files import sha256
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.lift import task as lift
 from gan2shape_jax.method import pose_edit
-from gan2shape_jax.run import preflight, prepare, recipe
+from gan2shape_jax.run import experiment, preflight, prepare
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.recipe import resolve
 
@@ -28,7 +28,7 @@ def _config(folder, **fields):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     config = _config(tmp_path_factory.mktemp("lift"), lift__detail_pictures=16)
-    assert preflight.run_preflight(config) == 0 and recipe.run_experiment(config) == 0
+    assert preflight.run_preflight(config) == 0 and experiment.run_experiment(config) == 0
     return config, pathlib.Path(config.workdir)
 
 
@@ -51,7 +51,7 @@ def test_it_ends_with_the_detail_of_the_albedo_and_does_nothing_twice(finished):
     assert {name.split("/")[0] for name in ended.keys() - lifted.keys()} == {"detail"}
     assert model_file.read_facts(root / "detail" / "model.safetensors").training["detail"]["pictures"] == 16
     files = {path: path.stat().st_mtime_ns for path in root.rglob("*.safetensors")}
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     assert files == {path: path.stat().st_mtime_ns for path in root.rglob("*.safetensors")}
 
 
@@ -65,7 +65,7 @@ def test_networks_of_a_lift_go_on_without_an_anchor(finished, tmp_path, monkeypa
     if turns:
         monkeypatch.setattr(pose_edit, "_LEAST", -1)
         monkeypatch.setattr(pose_edit, "_LESSONS", 4)
-    assert preflight.run_preflight(config) == 0 and recipe.run_experiment(config) == 0
+    assert preflight.run_preflight(config) == 0 and experiment.run_experiment(config) == 0
     told = capsys.readouterr().err
     assert ("V is trained on far turns" in told) == turns == ("an encoder of its own" not in told)
     root = pathlib.Path(config.workdir)
@@ -104,7 +104,7 @@ def test_the_model_predicts_as_its_networks_do(finished, tmp_path):
     for name in ("model", "networks"):
         (tmp_path / name).mkdir()
         config = _predicting(tmp_path / name, root / f"{name}.safetensors")
-        assert recipe.run_experiment(config) == 0
+        assert experiment.run_experiment(config) == 0
         depths.append(np.load(pathlib.Path(config.workdir) / "results" / "001" / "depth.npy"))
     np.testing.assert_allclose(*depths, atol=2e-4)
 
@@ -122,7 +122,7 @@ def test_a_model_of_something_else_is_refused_by_check_and_run(finished, tmp_pat
     assert preflight.run_preflight(config) == 1
     assert told in capsys.readouterr().err
     with pytest.raises(UserError, match="model .*" + told.split(" is")[0]):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
 
 
 def test_a_run_takes_the_encoders_offsets_as_the_model_does(finished, tmp_path, capsys):
@@ -146,7 +146,7 @@ def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path,
     other.write_bytes(content.replace(b"MIT licence", b"MIT-licence"))
     fields = {"networks__pretrained": str(finished[1] / "model.safetensors"), "gan__checkpoint": str(other)}
     config = tiny_config(tmp_path, recipe="refine", **fields)
-    assert recipe.run_experiment(config) == 1
+    assert experiment.run_experiment(config) == 1
     assert "was lifted from another GAN" in capsys.readouterr().err
     plan = resolve(tiny_config(tmp_path, recipe="finetune", **fields))
     sizes = plan.settings(prepare.load_frozen(plan)[0], original_size=64)
@@ -157,9 +157,9 @@ def test_a_second_start_has_nothing_to_do_but_to_make_a_damaged_model_again(fini
     config, root = finished
     path = root / "model.safetensors"
     content, before = path.read_bytes(), (root / "networks.safetensors").stat().st_mtime_ns
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     path.write_bytes(content[:-7])
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     assert path.read_bytes() == content and (root / "networks.safetensors").stat().st_mtime_ns == before
 
 
@@ -184,7 +184,7 @@ def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, mo
     monkeypatch.setattr(lift, "_SETTLED", 0)
     monkeypatch.setattr(lift, "collapse", lambda means, flat_l1: next(actual, []))
     config = _config(tmp_path)
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     told = capsys.readouterr().err
     assert "the networks have collapsed in stage 1 anchored, iteration 4: depth is in stripes" in told
     assert (
@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_finite_goes_back_once_and_then_ends_the_run(tmp_path
     monkeypatch.setattr("gan2shape_jax.lift.task.Lift.averages", never)
     config = _config(tmp_path)
     with pytest.raises(DivergedError, match=r"the loss became nan in prior, iteration 2.*; the run already went back"):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
     assert "Going back to the last good checkpoint" in capsys.readouterr().err
     assert not (pathlib.Path(config.workdir) / "model.safetensors").exists()
 
@@ -214,4 +214,4 @@ def test_an_empty_mean_mask_and_too_few_samples_for_the_replicas_are_refused(tmp
         ({"schedule__batches_per_iteration": 4}, "4 images share an iteration, but a stage has 3 samples"),
     ):
         with pytest.raises(UserError, match=told):
-            recipe.run_experiment(_config(tmp_path, workdir=str(tmp_path / told[:5]), **fields))
+            experiment.run_experiment(_config(tmp_path, workdir=str(tmp_path / told[:5]), **fields))

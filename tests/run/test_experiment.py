@@ -28,7 +28,7 @@ from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.results import surface
-from gan2shape_jax.run import interrupt, prepare, recipe
+from gan2shape_jax.run import experiment, interrupt, prepare
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint
 
@@ -109,7 +109,7 @@ def test_a_folder_of_another_configuration_is_refused_and_kept(finished):
     with pytest.raises(
         UserError, match=r"holds a run made with other values: seed \(was 0, is 7\); choose another --config"
     ):
-        recipe.run_experiment(other)
+        experiment.run_experiment(other)
     assert json.loads((root / "config.json").read_text())["seed"] == 0
 
 
@@ -242,7 +242,7 @@ def test_car_runs_every_step_at_its_real_size(tmp_path):
     arguments |= {"logging.every_iterations": "1", "outputs.turntable_frames": "4"}
     config = apply_overrides(load_config("car:published"), arguments)
     assert (config.image_size, config.gan.size, config.gan.channel_multiplier) == (128, 512, 2)
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     result = tmp_path / "run" / "results" / "a"
     assert np.load(result / "depth.npy").shape == (128, 128)
     assert np.isfinite(np.load(result / "depth.npy")).all()

@@ -28,8 +28,8 @@ from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.results import save_result
+from gan2shape_jax.run import experiment, lock, preflight
 from gan2shape_jax.run import folder as run_folder
-from gan2shape_jax.run import lock, preflight, recipe
 from gan2shape_jax.run.folder import RunFolder, require_apart, require_no_pattern
 from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.identity import identity_of, resolve_auto
@@ -126,7 +126,7 @@ def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path, plac
 def test_a_folder_where_checkpoints_would_be_lost_is_refused_at_once(tmp_path):
     config = tiny_config(tmp_path, workdir=str(tmp_path / "run [1]"))
     with pytest.raises(UserError, match=r"checkpoints cannot be stored in .*run \[1\]/checkpoints") as refusal:
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
     assert str(RunFolder.at(apply_overrides(config, {"checkpoint.folder": "gs://b/faces"})).checkpoints("001")) == (
         "gs://b/faces/001"
     )

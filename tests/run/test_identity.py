@@ -13,7 +13,7 @@ from gan2shape_jax.config.schema import fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.output_folders import RUN, mark
-from gan2shape_jax.run import recipe
+from gan2shape_jax.run import experiment
 from gan2shape_jax.run.folder import RunFolder, opened, require_usable
 from gan2shape_jax.run.identity import digest, identity_of, read_identity, resolve_auto
 from gan2shape_jax.run.recipe import RECIPES, resolve
@@ -171,11 +171,11 @@ def test_another_drawing_is_drawn_from_what_is_kept(finished, tmp_path, monkeypa
     config.outputs.update(turntable_frames=3, animation=False, gan_images=False)
     before, networks = _factors(run), (run / "results/001/networks.safetensors").read_bytes()
     monkeypatch.setattr("gan2shape_jax.training.loop.run_schedule", lambda *_, **__: pytest.fail("it is trained"))
-    assert recipe.run_experiment(config.lock()) == 0
+    assert experiment.run_experiment(config.lock()) == 0
     assert "001: drawn anew from what is kept" in capsys.readouterr().err
     assert _factors(run) == before and (run / "results/001/networks.safetensors").read_bytes() == networks
     assert (run / "results/001/turntable.png").is_file() and (run / "results/001/history.csv").is_file()
-    assert recipe.run_experiment(config) == 0  # and not again
+    assert experiment.run_experiment(config) == 0  # and not again
     assert "drawn anew" not in (said := capsys.readouterr().err) and "001: finished before, skipped" in said
 
 
@@ -185,10 +185,10 @@ def test_another_image_under_the_same_name_is_refused(finished, tmp_path):
     config = finished.copy_and_resolve_references().unlock()
     config.workdir, config.data.image_root = str(run), str(images)
     config.data.latent_root, config.data.mask_root = finished.data.latent_root, finished.data.mask_root
-    assert recipe.run_experiment(config) == 0  # from another folder
+    assert experiment.run_experiment(config) == 0  # from another folder
     shutil.copy(images / "005.png", images / "001.png")
     with pytest.raises(UserError, match=r"results/001 holds a result made with other values: image \(was a file of"):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
 
 
 def test_a_checkpoint_of_another_fingerprint_is_refused(tmp_path):

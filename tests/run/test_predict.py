@@ -17,7 +17,7 @@ from gan2shape_jax.io import required_files
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.results import load
-from gan2shape_jax.run import recipe, runner
+from gan2shape_jax.run import experiment, runner
 from gan2shape_jax.training import network_files
 
 _NOTHING_ELSE = dict.fromkeys(("data__latent_root", "data__mask_root", "data__depth_root"), "")
@@ -49,7 +49,7 @@ def predicted(trained, tmp_path_factory):
         picture.save(folder / "001.png")
     config = _predicting(folder, trained, names=("001.png", "large.png"), data__image_root=str(folder), **_NOTHING_ELSE)
     reconstruction.reconstruct.clear_cache()  # of other tests
-    code = recipe.run_experiment(config)
+    code = experiment.run_experiment(config)
     return code, pathlib.Path(config.workdir), reconstruction.reconstruct._cache_size()
 
 
@@ -91,7 +91,7 @@ def test_many_images_go_through_the_networks_together(trained, predicted, tmp_pa
     names = ("006.png", "001.png", "002.png")
     config = _predicting(tmp_path, trained, names=names, data__image_root=str(tmp_path), **_NOTHING_ELSE)
     alone = reconstruction.reconstruct._cache_size()
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     assert reconstruction.reconstruct._cache_size() == alone
     results = pathlib.Path(config.workdir) / "results"
     first, together = (load(folder / "001") for folder in (predicted[1] / "results", results))
@@ -105,7 +105,7 @@ def test_many_images_go_through_the_networks_together(trained, predicted, tmp_pa
     shutil.rmtree(results / "001")
     shutil.rmtree(results / "002")
     (tmp_path / "002.png").write_bytes(b"no picture")
-    assert recipe.run_experiment(config) == 1
+    assert experiment.run_experiment(config) == 1
     for name, depth in before.items():
         np.testing.assert_array_equal(np.load(results / name / "depth.npy"), depth)
     assert not (results / "002").exists()
@@ -113,7 +113,7 @@ def test_many_images_go_through_the_networks_together(trained, predicted, tmp_pa
 
 def test_with_masks_truth_and_gan_there_is_all_of_it(trained, tmp_path):
     config = _predicting(tmp_path, trained, outputs__gan_images=True)
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     root = pathlib.Path(config.workdir)
     result = load(root / "results" / "001")
     assert result.metrics["side"] > 0 and 0 < result.input_mask.mean() < 1
@@ -126,7 +126,7 @@ def test_with_masks_truth_and_gan_there_is_all_of_it(trained, tmp_path):
 @pytest.mark.heavy  # a run and a prediction with all their programs
 def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
     config = tiny_config(tmp_path, networks__pretrained=str(trained[0]), schedule__stages=((2, 0, 0),))
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     root = pathlib.Path(config.workdir) / "results" / "001"
     with (root / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -137,7 +137,7 @@ def test_fine_tuning_starts_where_prediction_ends(trained, tmp_path):
     assert metrics["start"]["side"] == float(rows[0]["side"])
     (tmp_path / "predicted").mkdir()
     other = _predicting(tmp_path / "predicted", trained, outputs__gan_images=False)
-    assert recipe.run_experiment(other) == 0
+    assert experiment.run_experiment(other) == 0
     feed_forward = load(pathlib.Path(other.workdir) / "results" / "001").metrics
     assert {key: feed_forward[key] for key in metrics["start"]} == pytest.approx(metrics["start"], rel=1e-5)
 
@@ -152,10 +152,12 @@ def test_networks_that_are_absent_incomplete_or_of_other_widths_are_refused(trai
     said = capsys.readouterr().err
     assert "none.safetensors" in said and "networks.safetensors of a joint run" in said and "Traceback" not in said
     with pytest.raises(UserError, match="does not fit this configuration's networks"):
-        recipe.run_experiment(_predicting(tmp_path, trained, networks__zdim=24, **_NOTHING_ELSE))
+        experiment.run_experiment(_predicting(tmp_path, trained, networks__zdim=24, **_NOTHING_ELSE))
     path = tmp_path / "published.pth"
     path.write_bytes(b"")
     monkeypatch.setattr(network_files, "read_checkpoint", lambda _: {"netD": {}, "netA": {}, "netL": {}})
     monkeypatch.setattr(network_files, "params_from_torch", lambda module, state: {})
     with pytest.raises(UserError, match=r"published.pth lacks netV"):
-        recipe.run_experiment(tiny_config(tmp_path, recipe="predict", networks__pretrained=str(path), **_NOTHING_ELSE))
+        experiment.run_experiment(
+            tiny_config(tmp_path, recipe="predict", networks__pretrained=str(path), **_NOTHING_ELSE)
+        )

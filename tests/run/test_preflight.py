@@ -22,7 +22,7 @@ from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.main import main
 from gan2shape_jax.method import prior
-from gan2shape_jax.run import joint, preflight, prepare, recipe
+from gan2shape_jax.run import experiment, joint, preflight, prepare
 from gan2shape_jax.run.preflight import examine
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import shared
@@ -187,7 +187,7 @@ def test_a_joint_run_that_its_list_or_folder_does_not_allow_is_told_as_the_run_t
         "holds networks made with other values: images (was ['other.png'], is" in problem
         and "--config.recipe=predict" in problem
     )
-    assert problem == _refusal(functools.partial(recipe.run_experiment, config))
+    assert problem == _refusal(functools.partial(experiment.run_experiment, config))
     (tmp_path / "run" / "joint.json").write_text("{")
     assert preflight.examine(config) == []  # the run writes it again
 

@@ -21,7 +21,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import Context, initial_state
 from gan2shape_jax.results import load
-from gan2shape_jax.run import recipe
+from gan2shape_jax.run import experiment
 from gan2shape_jax.run.recipe import RECIPES
 from gan2shape_jax.training import devices, loop
 from gan2shape_jax.training import shared as shared_lib
@@ -280,7 +280,7 @@ def test_replicas_see_the_next_images_or_all_the_same(parts, different):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     config = _config(tmp_path_factory.mktemp("finished"))
-    return recipe.run_experiment(config), pathlib.Path(config.workdir), config
+    return experiment.run_experiment(config), pathlib.Path(config.workdir), config
 
 
 @pytest.mark.heavy
@@ -306,7 +306,7 @@ def test_lost_results_are_written_again_from_the_networks(finished, capsys):
     files = [root / "results" / "005" / file for file in ("depth.npy", "albedo.npy", "metrics.json")]
     before, networks = [file.read_bytes() for file in files], (root / "networks.safetensors").stat().st_mtime_ns
     shutil.rmtree(root / "results" / "005")
-    assert recipe.run_experiment(config) == 0
+    assert experiment.run_experiment(config) == 0
     assert [file.read_bytes() for file in files] == before
     assert (root / "networks.safetensors").stat().st_mtime_ns == networks
     assert "001: finished before, skipped" in capsys.readouterr().err
@@ -319,5 +319,5 @@ def test_all_unusable_images_are_named(tmp_path):
     (images / "006.png").write_bytes(b"")
     config = _config(tmp_path, data__image_root=str(images))
     with pytest.raises(UserError, match=r"(?s)all images of the list.*005\.png.*damaged.*006\.png"):
-        recipe.run_experiment(config)
+        experiment.run_experiment(config)
     assert not (pathlib.Path(config.workdir) / "networks.safetensors").exists()

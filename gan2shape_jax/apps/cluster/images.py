@@ -60,7 +60,7 @@ def run_images(config: ConfigDict) -> int:
 
 def image_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
     """Returns the function that makes a batch of images and puts their results into the run's folder."""
-    from gan2shape_jax.run.recipe import run_experiment
+    from gan2shape_jax.run.experiment import run_experiment
 
     try:
         os.chdir(task["folder"])

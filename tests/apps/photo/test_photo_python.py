@@ -12,7 +12,7 @@ import gan2shape_jax as g2s
 from gan2shape_jax.config import to_json
 from gan2shape_jax.main import main
 from gan2shape_jax.results import load
-from gan2shape_jax.run.recipe import run_experiment
+from gan2shape_jax.run.experiment import run_experiment
 
 
 @pytest.mark.parametrize(
