@@ -327,7 +327,11 @@ def stacked(examples: Sequence[Example]) -> Example:
         latent = jnp.repeat(example.latent[:, None], layers, axis=1) if short else example.latent
         return dataclasses.replace(example, latent=latent, true_depth=None)
 
-    return devices.stack([with_layers(example) for example in examples])
+    import chex  # here, because its import is slow
+
+    alike = [with_layers(example) for example in examples]
+    chex.assert_trees_all_equal_shapes_and_dtypes(*alike)  # they share a program
+    return devices.stack(alike)
 
 
 def require_enough(images: int, collect_iters: int) -> None:
