@@ -211,21 +211,21 @@ def openings(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "words"),
+    ("kind", "words"),
     [("refine", "refines a lifted model on each image"), ("predict", "trained networks explain each")],
 )
-def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path, openings, capsys, recipe, words):
+def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path, openings, capsys, kind, words):
     """Once for the plan and once for the networks, however many images there are."""
-    more = {"recipe": recipe, "names": ("001.png", "002.png"), "refinement__stages": ((1, 1, 1),)}
+    more = {"recipe": kind, "names": ("001.png", "002.png"), "refinement__stages": ((1, 1, 1),)}
     config = _config(tmp_path, made["model"], refinement__held_out=0, **more)
     assert experiment.run_experiment(config) == 0
     assert openings.count(made["model"]) == 2
     assert words in capsys.readouterr().err
     written = tmp_path / "run" / "config.json"
     plan = json.loads(written.read_text())["plan"]
-    assert plan["recipe"] == recipe and words in plan["what"]
+    assert plan["recipe"] == kind and words in plan["what"]
     assert plan["schedule"] == (
-        ["stage 1 step1: 1", "stage 1 step2: 1", "stage 1 step3: 1"] if recipe != "predict" else []
+        ["stage 1 step1: 1", "stage 1 step2: 1", "stage 1 step3: 1"] if kind != "predict" else []
     )
     assert resolve(read_config(written)).config == read_config(written)  # the plan is told, and not read back
     assert experiment.run_experiment(config) == 0 and "finished before, skipped" in capsys.readouterr().err
