@@ -19,7 +19,12 @@ from gan2shape_jax.io.image_files import Picture, grey_mask, inverted_fault
 from gan2shape_jax.photos.find import Finder
 from gan2shape_jax.photos.judge import Assessment, assessed
 
-SOURCES = {"file": "given", "alpha": "the photo's alpha channel", "grabcut": "found", "mean": "the same for all photos"}
+SOURCES = {
+    "file": "a file",
+    "alpha": "the photo's alpha channel",
+    "grabcut": "GrabCut",
+    "mean": "the same for all photos",
+}
 LEAST_SIDE = 16  # pixels of the shorter side of a photo, or a mask's file
 _LEAST_OBJECT = 0.01  # share of a crop
 

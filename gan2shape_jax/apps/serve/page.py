@@ -93,7 +93,7 @@ Updates = dict[Any, Any]  # new values of components
 
 
 def _reported(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Has a handler report an exception that nobody expected; Gradio would only say that there was one."""
+    """Has a handler report an unexpected exception; Gradio would only say that there was one."""
 
     @functools.wraps(handler)
     async def reported(self: "Page", *args: Any) -> Updates:
@@ -313,7 +313,7 @@ class Page:
         await asyncio.to_thread(visit.measure)
 
     def _failure(self, error: Exception, visit: Visit | None = None) -> str:
-        """Returns the sentence for the error that is being handled; the log has those that nobody expected."""
+        """Returns the sentence for the error that is being handled; the log has the unexpected ones."""
         return failure(self._in_page_terms(str(error), visit) if isinstance(error, UserError) else jobs.fault())
 
     def _in_page_terms(self, text: str, visit: Visit | None) -> str:

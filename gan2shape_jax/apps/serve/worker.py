@@ -44,7 +44,7 @@ Perform = Callable[[dict[str, Any], Report], None]
 _START_S = 900.0  # a GAN that does not come with the package is learned from first
 # Compiled programs use memory maps, of which a process may have 65,530; starting a new worker takes seconds.
 _MOST_JOBS = 200
-_FAULT = "the program failed in a way that nobody expected; the server's log has the details of fault {number}"
+_FAULT = "the program failed unexpectedly; the server's log has the details of error {number}"
 _FULL = "there is no room on the server's disk now: try again later"
 _MEMORY = "this takes more memory than there is for one photo here: try again with a smaller one"
 # In what libraries raise in place of a MemoryError: XLA, OpenCV.
@@ -203,7 +203,7 @@ def _work(pipe: Connection, memory: int, load: Callable[..., Perform], *args: st
 def fault(words: str = _FAULT) -> str:
     """Gives the exception that is being handled a number in the log; returns `words`, where `_FAULT` has the number."""
     number, details = secrets.token_hex(4), traceback.format_exc() if sys.exception() else "see above, by Gradio\n"
-    print(f"fault {number}: {details}", end="", file=sys.stderr)
+    print(f"error {number}: {details}", end="", file=sys.stderr)
     return words.format(number=number)
 
 

@@ -133,7 +133,7 @@ def test_a_photograph_of_a_person_goes_to_the_model_of_heads(run, tmp_path, caps
     cbook = pytest.importorskip("matplotlib.cbook")
     assert run(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False), "--no-texture") == 0
     said = capsys.readouterr().err
-    assert "; model: people; mask: found" in said and "grace_hopper: a face: " in said
+    assert "; model: people; mask: GrabCut" in said and "grace_hopper: a face: " in said
     box = json.loads((tmp_path / "results/photos/photos/grace_hopper.json").read_text())["box"]
     assert abs(box["x"] - 262) < 25 and abs(box["y"] - 235) < 25 and 190 < box["side"] < 280
 

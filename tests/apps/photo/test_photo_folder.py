@@ -231,7 +231,7 @@ def test_nothing_is_made_of_a_photo_in_which_nothing_was_found_unless_it_is_wish
 
 def test_a_crop_is_assessed_where_its_object_is(photo, tmp_path):
     whole = _prepare(photo, tmp_path / "out")
-    assert whole.notes == ("a.png: 96 pixels around (190, 100); model: ictface; mask: found",)
+    assert whole.notes == ("a.png: 96 pixels around (190, 100); model: ictface; mask: GrabCut",)
     known = whole.subject.assessment
     assert (known.score, known.pixels, known.outside) == (0.9, 96, 0) and known.light > 100 and known.blur < 0.9
     assert _prepare(photo, tmp_path / "out", box=CropBox(x=190, y=100, side=30)).subject.assessment.pixels == 30
@@ -408,7 +408,7 @@ def test_everybody_in_a_photo_is_prepared_and_done_again_under_the_same_names(ph
     everybody = prepared()
     assert [photo.name for photo in everybody] == ["a-1", "a-2", "a-3"]
     assert [photo.subject.detection.box for photo in everybody] == boxes
-    assert everybody[1].notes == ("a-2: 96 pixels around (190, 100); model: ictface; mask: found",)
+    assert everybody[1].notes == ("a-2: 96 pixels around (190, 100); model: ictface; mask: GrabCut",)
     assert [photo.name for photo in prepared(which=2)] == ["a-2"]
     record = json.loads(everybody[1].files["a-2.json"])
     assert (record["number"], len(record["others"]), record["photo"]["name"]) == (2, 2, "a")

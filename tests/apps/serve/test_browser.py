@@ -240,12 +240,12 @@ def test_a_file_of_too_many_bytes_is_refused_in_a_sentence(failing, tmp_path):
     ("name", "words"),
     [
         ("crash", "the worker process ended unexpectedly (exit code 3); a new one is started"),
-        ("faulty", "the program failed in a way that nobody expected; the server's log has the details of fault "),
+        ("faulty", "the program failed unexpectedly; the server's log has the details of error "),
         ("full", "there is no room on the server's disk now: try again later"),
         ("exhausted", "this takes more memory than there is for one photo here"),
         ("refused", "the photo is refused"),
         ("late", "this took more than 0 minutes, and was stopped"),
-        ("wrong", "the program failed in a way that nobody expected; the server's log has the details of fault "),
+        ("wrong", "the program failed unexpectedly; the server's log has the details of error "),
     ],
 )
 def test_a_job_that_fails_says_how(failing, tmp_path, name, words):
@@ -256,8 +256,8 @@ def test_a_job_that_fails_says_how(failing, tmp_path, name, words):
         _ends_with(page, words)
         told = page.evaluate(_STATUS)
         assert "waiting" not in told and str(server.root) not in told
-        number = told.partition("of fault ")[2]
-        assert name not in ("faulty", "wrong") or f"fault {number}: Traceback" in log.read_text()
+        number = told.partition("of error ")[2]
+        assert name not in ("faulty", "wrong") or f"error {number}: Traceback" in log.read_text()
 
 
 def test_a_result_does_not_go_without_a_question(failing, tmp_path):

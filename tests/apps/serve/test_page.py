@@ -120,7 +120,7 @@ def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_pat
     assert "me.jpg is damaged" in failed[page.status] and str(tmp_path) not in failed[page.status]
     (gone,) = _all(page.reconstructed(1, 1, 30, 0, False, _REQUEST))
     assert "has been deleted" in gone[page.status]
-    assert "nobody expected" in asyncio.run(page.refused(_REQUEST))[page.status]
+    assert "failed unexpectedly" in asyncio.run(page.refused(_REQUEST))[page.status]
     asyncio.run(page.cancelled(_REQUEST))
     assert "Cancelled" in asyncio.run(page.refused(_REQUEST))[page.status]
 
@@ -136,9 +136,7 @@ def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_pat
     assert after == before + 1
 
 
-def test_an_exception_that_nobody_expected_is_told_with_its_number_in_the_log(
-    page, device, tmp_path, monkeypatch, capsys
-):
+def test_an_unexpected_exception_is_reported_with_its_number_in_the_log(page, device, tmp_path, monkeypatch, capsys):
     _framed(page, device, tmp_path)
 
     def faulty(*_):
@@ -160,9 +158,9 @@ def test_an_exception_that_nobody_expected_is_told_with_its_number_in_the_log(
     told.append(_all(page.reconstructed(50, 40, 30, 0, False, _REQUEST))[-1])
     assert told[-1][page.go]["interactive"] and not told[-2][page.go]["interactive"]
     told.append(asyncio.run(page.refused(_REQUEST)))
-    numbers = [re.search("nobody expected; .* fault ([0-9a-f]{8})<", update[page.status])[1] for update in told]
+    numbers = [re.search("failed unexpectedly; .* error ([0-9a-f]{8})<", update[page.status])[1] for update in told]
     log = capsys.readouterr().err
-    assert re.findall(r"^fault (\w+): (?:Traceback|see above)", log, re.MULTILINE) == numbers
+    assert re.findall(r"^error (\w+): (?:Traceback|see above)", log, re.MULTILINE) == numbers
     assert len(set(numbers)) == 7 and log.count("IndexError: at /srv/secret") == 6
     monkeypatch.setattr(type(page.blocks._queue), "__len__", lambda queue: module._REMEMBERED)
     assert "too many photos are waiting" in asyncio.run(page.refused(_REQUEST))[page.status]

@@ -49,9 +49,9 @@ def test_stages_and_errors_come_through_and_a_crash_fails_one_job(capfd):
         assert said == {"say": "a line"} and stage["stage"] == "framing"
         with pytest.raises(UserError, match="^the photo is refused$"):
             await _run(worker, "refused")
-        with pytest.raises(UserError, match="nobody expected; .* fault [0-9a-f]{8}$") as raised:
+        with pytest.raises(UserError, match="failed unexpectedly; .* error [0-9a-f]{8}$") as raised:
             await _run(worker, "faulty")
-        assert f"fault {str(raised.value)[-8:]}: Traceback" in capfd.readouterr().err
+        assert f"error {str(raised.value)[-8:]}: Traceback" in capfd.readouterr().err
         assert "ZeroDivision" not in str(raised.value)
         assert await _process(worker) == before
         with pytest.raises(UserError, match="no room on the server's disk") as raised:
