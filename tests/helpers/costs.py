@@ -35,8 +35,8 @@ _SHARED = 12
 _CHECKED = 1.5
 _UNLIMITED = ("heavy", "slow", "ci", "tpu", "browser")
 _GIB = 1 << 30
-# A test adds up to 0.7 GiB, and a process is not to grow beyond 3.
-_LARGE = 2.0 * _GIB
+# A test adds up to 0.5 GiB, and a process is not to grow beyond 3 GB.
+_LARGE = 2.2 * _GIB
 
 
 class Meter:

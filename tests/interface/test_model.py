@@ -134,6 +134,7 @@ def test_bundled_models_have_all_networks(name):
         assert {key.split("/")[0] for key in file.keys()} >= set(models.NAMES)
 
 
+@pytest.mark.heavy  # programs of two models
 def test_a_whole_head_is_a_narrow_frames_face_with_more_around_it():
     narrow, wide = (
         g2s.load_model(name).reconstruct(Image.open(bundled.asset(f"{folder}/image/005.png")))
@@ -262,16 +263,25 @@ def test_a_gan_is_named_by_file_or_name(tmp_path, monkeypatch):
         g2s.load_gan("caat")
 
 
-@pytest.mark.parametrize("kind", ["ictface", "cat", "people"])
-def test_a_mesh_ends_where_the_models_objects_do(kind):
-    """Not where the photo's mask does: that only says which of the photo's colours are the object's."""
-    folder = pathlib.Path(asset("cat" if kind == "cat" else "ictface")) / "image"
-    model = g2s.load_model(kind)
+_OTHERS = [pytest.param(kind, marks=pytest.mark.heavy) for kind in ("ictface", "cat")]
+
+
+@pytest.fixture(scope="module", params=["people", *_OTHERS])
+def explained(request):
+    """A bundled model, two pictures, and what the model says of the first."""
+    folder = pathlib.Path(asset("cat" if request.param == "cat" else "ictface")) / "image"
     first, other = (np.asarray(opened(path).convert("RGB")) for path in sorted(folder.glob("*.png"))[:2])
+    model = g2s.load_model(request.param)
+    return model, first, other, model.reconstruct(first)
+
+
+def test_a_mesh_ends_where_the_models_objects_do(explained):
+    """Not where the photo's mask does: that only says which of the photo's colours are the object's."""
+    model, first, other, result = explained
     bitten = np.ones(first.shape[:2])
     bitten[20:40, :30] = bitten[50:, 20:] = 0
-    arguments = ((first, None), (first, bitten), (first // 2, None), (first[:, ::-1], bitten), (other, None))
-    results = [model.reconstruct(image, mask=mask) for image, mask in arguments]
+    arguments = ((first, bitten), (first // 2, None), (first[:, ::-1], bitten), (other, None))
+    results = [result, *(model.reconstruct(image, mask=mask) for image, mask in arguments)]
     assert max(map(excess_length, results)) <= 1.05
     assert min(overlap(results[0], result) for result in results[1:]) >= 0.99
     assert np.array_equal(results[1].input_mask, bitten)
@@ -318,7 +328,7 @@ def test_gans_and_models_are_arguments_of_transformations():
     np.testing.assert_allclose(jax.jit(g2s.Gan.apply)(gan, latents), gan.apply(latents), atol=1e-5)
     slope = jax.grad(lambda gan: gan.apply(latents).mean())(gan)
     assert isinstance(slope, g2s.Gan) and slope.architecture == gan.architecture
-    changed = jax.tree.map(lambda first, by: first - 0.1 * by, gan, slope)
+    changed = jax.tree.map(lambda first, by: np.asarray(first) - 0.1 * np.asarray(by), gan, slope)
     assert float(changed.apply(latents).mean()) < float(gan.apply(latents).mean())
     traced = []
 
@@ -331,7 +341,7 @@ def test_gans_and_models_are_arguments_of_transformations():
 
     pictures = jnp.zeros((1, 64, 64, 3))
     first = depth_of(model, pictures)
-    doubled = jax.tree.map(lambda leaf: leaf * 2, model)
+    doubled = jax.tree.map(lambda leaf: 2 * np.asarray(leaf), model)
     assert isinstance(doubled, g2s.Model) and doubled.config is model.config
     assert not np.array_equal(depth_of(doubled, pictures), first) and len(traced) == 1
     assert all(isinstance(leaf, (jax.Array, np.ndarray, float)) for leaf in jax.tree.leaves((gan, model)))
@@ -348,7 +358,8 @@ def lifted():
 _ROUNDED = {"depth": 2e-6, "normals": 2e-4, "albedo": 2e-4, "view": 1e-5, "light": 1e-5}
 
 
-def test_apply_is_what_reconstruct_computes(lifted):
+@pytest.mark.heavy  # three programs of a bundled model
+def test_apply_is_what_reconstruct_computes_of_a_face_with_landmarks(lifted):
     model, pictures = lifted
     depth, normals, albedo, view, light = model.apply(model.params, pictures)
     for number, picture in enumerate(np.asarray(pictures)):
@@ -386,6 +397,24 @@ def _sum(explained):
     return sum(jnp.mean(leaf * weight.astype(np.float32)) for leaf, weight in zip(explained, weights))
 
 
+@pytest.fixture(scope="module")
+def applied(small):
+    model, pictures = small
+    return model.apply(model.params, pictures)
+
+
+@pytest.mark.usefixtures("applied")
+def test_apply_is_what_reconstruct_computes(small):
+    model, pictures = small
+    shown = np.round((np.asarray(pictures[0]) + 1) * 127.5).astype(np.uint8)
+    seen = jnp.stack([shown / np.float32(127.5) - 1, pictures[1]])
+    result = model.reconstruct(shown)
+    for name, actual in model.apply(model.params, seen)._asdict().items():
+        expected = result.signed_albedo if name == "albedo" else getattr(result, name)
+        np.testing.assert_allclose(actual[0], expected, atol=_ROUNDED[name], err_msg=name)
+
+
+@pytest.mark.heavy  # a whole model in float64
 def test_derivatives_by_parameters_and_images_are_those_of_finite_differences(small):
     """In float64, where what is measured are the derivatives and not rounding."""
     model, pictures = small
@@ -412,29 +441,34 @@ def _moved(inputs, direction, by):
     return jax.tree.map(lambda x, d: x + by * d, inputs, direction)
 
 
-def test_apply_can_be_compiled_mapped_and_divided_among_devices(small):
+_MESH = jax.make_mesh((1,), ("images",), axis_types=(jax.sharding.AxisType.Auto,))
+_WHOLE, _PART = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("images")
+
+
+def _mapped(model, pictures):
+    explained = jax.vmap(model.apply, in_axes=(None, 0))(model.params, pictures[:, None])
+    return jax.tree.map(lambda leaf: leaf[:, 0], explained)
+
+
+def _divided(model, pictures):
+    return jax.shard_map(model.apply, mesh=_MESH, in_specs=(_WHOLE, _PART), out_specs=_PART)(model.params, pictures)
+
+
+@pytest.mark.parametrize("way", [_mapped, pytest.param(_divided, marks=pytest.mark.heavy)])
+def test_apply_can_be_compiled_mapped_and_divided_among_devices(small, applied, way):
+    for name, leaf in jax.jit(way)(*small)._asdict().items():
+        np.testing.assert_allclose(leaf, getattr(applied, name), atol=_ROUNDED[name], err_msg=name)
+
+
+@pytest.mark.heavy  # two gradients of a whole model
+def test_derivatives_are_the_same_where_images_are_divided_among_devices(small):
     model, pictures = small
-    expected = model.apply(model.params, pictures)
-    mesh = jax.make_mesh((1,), ("images",), axis_types=(jax.sharding.AxisType.Auto,))
-    whole, part = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("images")
-    ways = {
-        "jit": jax.jit(lambda model, images: model.apply(model.params, images))(model, pictures),
-        "vmap": jax.tree.map(
-            lambda leaf: leaf[:, 0], jax.vmap(model.apply, in_axes=(None, 0))(model.params, pictures[:, None])
-        ),
-        "shard_map": jax.jit(jax.shard_map(model.apply, mesh=mesh, in_specs=(whole, part), out_specs=part))(
-            model.params, pictures
-        ),
-    }
-    for way, actual in ways.items():
-        for name, leaf in actual._asdict().items():
-            np.testing.assert_allclose(leaf, getattr(expected, name), atol=_ROUNDED[name], err_msg=f"{way}: {name}")
     slope = jax.grad(lambda model: _sum(model.apply(model.params, pictures)))(model)
     one_by_one = jax.shard_map(
         lambda params, images: jax.lax.pmean(_sum(model.apply(params, images)), "images"),
-        mesh=mesh,
-        in_specs=(whole, part),
-        out_specs=whole,
+        mesh=_MESH,
+        in_specs=(_WHOLE, _PART),
+        out_specs=_WHOLE,
     )
     divided = jax.jit(jax.grad(one_by_one))(model.params, pictures)
     for leaf, other in zip(jax.tree.leaves(slope.params), jax.tree.leaves(divided), strict=True):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,11 @@ def lifted(tmp_path_factory):
     maker = samples.maker_of(config, architecture, frozen)
     params = models.init_params(jax.random.key(0), maker.settings)
     held_out = maker.examples(Stream.HELD_OUT_SAMPLE, range(2))
-    model_file.write(config, params, maker, held_out, folder / "model.safetensors", configuration="tiny")
+    with (  # how the GAN turns is searched for long, and no test here needs networks in float16
+        mock.patch.object(model_file, "measured_pose_edit", lambda *_: None),
+        mock.patch.object(model_file, "shortened", lambda *_: set()),
+    ):
+        model_file.write(config, params, maker, held_out, folder / "model.safetensors", configuration="tiny")
     return config.lock(), maker
 
 
@@ -167,15 +172,22 @@ def test_an_interruption_changes_nothing(lifted, tmp_path):
     assert all(all(jax.tree.leaves(same[name])) == (name != "detail") for name in initial)
 
 
-def test_a_prediction_takes_the_detail_and_is_judged_without_it(lifted, taught, tmp_path):
-    actual = {}
-    for name, model in (("old", lifted[0].networks.pretrained), ("new", str(taught / "model.safetensors"))):
-        (tmp_path / name).mkdir()
-        config = tiny_config(tmp_path / name, recipe="predict", networks__pretrained=model)
-        assert experiment.run_experiment(config) == 0
-        folder = pathlib.Path(config.workdir) / "results" / "001"
-        actual[name] = json.loads((folder / "metrics.json").read_text()), np.load(folder / "depth.npy")
-    (old, depth), (new, same) = actual["old"], actual["new"]
+def _predicted(folder, model):
+    """What a prediction by a model says of an image, and its depth."""
+    config = tiny_config(folder, recipe="predict", networks__pretrained=str(model))
+    assert experiment.run_experiment(config) == 0
+    result = pathlib.Path(config.workdir) / "results" / "001"
+    return json.loads((result / "metrics.json").read_text()), np.load(result / "depth.npy")
+
+
+@pytest.fixture(scope="module")
+def predicted(lifted, tmp_path_factory):
+    """By the model without detail."""
+    return _predicted(tmp_path_factory.mktemp("predicted"), lifted[0].networks.pretrained)
+
+
+def test_a_prediction_takes_the_detail_and_is_judged_without_it(predicted, taught, tmp_path):
+    (old, depth), (new, same) = predicted, _predicted(tmp_path, taught / "model.safetensors")
     np.testing.assert_allclose(depth, same, atol=1e-6)  # by two programs, which round differently
     assert new["dissimilarity"] == pytest.approx(old["dissimilarity"], abs=1e-4)
     assert new["reconstruction_l1"] != old["reconstruction_l1"]
@@ -216,6 +228,7 @@ def test_what_is_not_asked_for_is_left_in_the_file(lifted, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, network_files.load_networks(path, like, settings), like)
 
 
+@pytest.mark.heavy
 def test_a_prediction_says_what_the_networks_make_without_detail(lifted):
     maker = lifted[1]
     params = models.init_params(jax.random.key(0), maker.settings)
@@ -265,14 +278,18 @@ def test_photographs_are_among_the_pictures_of_a_run(lifted, tmp_path, monkeypat
     config.networks.pretrained = lifted[0].networks.pretrained
     config.recipe, config.detail.pictures, config.lift.average = "train_detail", 8, 0.5
     arguments = []
-    whole = detail_training.detail_training_of
-    monkeypatch.setattr(
-        lift, "detail_training_of", lambda *of, **more: arguments.append(more["photographs"]) or whole(*of, **more)
-    )
-    assert experiment.run_experiment(config) == 0
+
+    def begun(*of, **more):
+        arguments.append(more["photographs"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lift, "detail_training_of", begun)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run_experiment(config)
     assert arguments[0].shape == (1, 32, 32, 3) and arguments[0].dtype == np.uint8
 
 
+@pytest.mark.heavy
 def test_a_refinement_keeps_the_detail(lifted, taught, tmp_path):
     fields = {"refinement__stages": ((1, 1, 2),), "refinement__collect_iters": 1, "refinement__held_out": 0}
     model = taught / "model.safetensors"

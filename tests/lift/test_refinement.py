@@ -1,6 +1,8 @@
 """A lifted model: in float16, refined on each image and kept in part; odd images."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import pathlib
 import re
@@ -145,7 +147,7 @@ def test_a_refinement_that_does_harm_or_nothing_changes_nothing(case, refined, n
         np.testing.assert_array_equal(_leaves(params[name]), _leaves(refined.params[name]))
 
 
-_SHORT = {"stages": ((3, 2, 4),), "learning_rate": 5e-4, "collect_iters": 2, "batch_size": 2, "held_out": 1}
+_SHORT = {"stages": ((1, 1, 2),), "learning_rate": 5e-4, "collect_iters": 2, "batch_size": 2, "held_out": 1}
 _SHORT = {f"refinement__{name}": value for name, value in _SHORT.items()} | {"outputs__preset": "mesh"}
 
 
@@ -184,7 +186,7 @@ def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp
     config = _config(tmp_path, made["model"], schedule__flip3=(True,), refinement__batch_size=3)
     chosen = resolve(config).config
     planned = [(phase.step, phase.iterations, phase.flip) for phase in RECIPES[chosen.recipe].schedule(chosen)]
-    assert planned == [("step1", 3, True), ("step2", 2, False), ("step3", 4, True)]
+    assert planned == [("step1", 1, True), ("step2", 1, False), ("step3", 2, True)]
     assert chosen.optimizer.learning_rate == 5e-4
     assert chosen.sampling.collect_iters == 2 and chosen.sampling.batch_size == 3
     assert resolve(chosen).config == chosen
@@ -197,36 +199,48 @@ def test_a_model_has_a_schedule_of_its_own_and_other_networks_have_not(made, tmp
     assert [phase.step for phase in resolve(frozen).schedule] == ["step1", "step2", "step3_frozen_geometry"]
 
 
-@pytest.fixture
-def openings(monkeypatch):
-    """The paths of the safetensors files that are opened."""
+@contextlib.contextmanager
+def _counted_openings():
+    """The paths of the safetensors files that are opened meanwhile."""
     paths, safe_open = [], weights.safetensors.safe_open
 
     def counted(path, **options):
         paths.append(str(path))
         return safe_open(path, **options)
 
-    monkeypatch.setattr(weights.safetensors, "safe_open", counted)
-    return paths
+    with mock.patch.object(weights.safetensors, "safe_open", counted):
+        yield paths
+
+
+def _run(folder, model, recipe):
+    """A run of two images; returns its configuration, the files that it opened and what it said."""
+    config, said = _config(folder, model, recipe=recipe, names=("001.png", "002.png")), io.StringIO()
+    assert preflight.examine(config) == []
+    with _counted_openings() as paths, contextlib.redirect_stderr(said):
+        assert experiment.run_experiment(config) == 0
+    return config, paths, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def whole(made, tmp_path_factory):
+    """A refinement from its beginning to its end, whose programs those of other tests here are."""
+    return _run(tmp_path_factory.mktemp("whole"), made["model"], "refine")
 
 
 @pytest.mark.parametrize(
     ("kind", "words"),
     [("refine", "refines a lifted model on each image"), ("predict", "trained networks explain each")],
 )
-def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path, openings, capsys, kind, words):
+def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path, request, capsys, kind, words):
     """Once for the plan and once for the networks, however many images there are."""
-    more = {"recipe": kind, "names": ("001.png", "002.png"), "refinement__stages": ((1, 1, 1),)}
-    config = _config(tmp_path, made["model"], refinement__held_out=0, **more)
-    assert experiment.run_experiment(config) == 0
+    refines = kind == "refine"
+    config, openings, said = request.getfixturevalue("whole") if refines else _run(tmp_path, made["model"], kind)
     assert openings.count(made["model"]) == 2
-    assert words in capsys.readouterr().err
-    written = tmp_path / "run" / "config.json"
+    assert words in said
+    written = pathlib.Path(config.workdir) / "config.json"
     plan = json.loads(written.read_text())["plan"]
     assert plan["recipe"] == kind and words in plan["what"]
-    assert plan["schedule"] == (
-        ["stage 1 step1: 1", "stage 1 step2: 1", "stage 1 step3: 1"] if kind != "predict" else []
-    )
+    assert plan["schedule"] == (["stage 1 step1: 1", "stage 1 step2: 1", "stage 1 step3: 2"] if refines else [])
     assert resolve(read_config(written)).config == read_config(written)  # the plan is told, and not read back
     assert experiment.run_experiment(config) == 0 and "finished before, skipped" in capsys.readouterr().err
     written.write_text(to_json(resolve(config).config))  # as runs before plans have left it
@@ -246,15 +260,15 @@ def test_a_run_opens_the_models_file_twice_and_says_what_it_does(made, tmp_path,
         ("finetune", "", r"^config\.networks\.pretrained is empty, which does not go with .* 'finetune': name a file$"),
     ],
 )
-def test_a_files_content_decides_nothing_and_a_plan_asks_no_file_again(made, tmp_path, openings, recipe, file, refusal):
+def test_a_files_content_decides_nothing_and_a_plan_asks_no_file_again(made, tmp_path, recipe, file, refusal):
     config = _config(tmp_path, made.get(file, ""), recipe=recipe)
     if refusal:
         with pytest.raises(UserError, match=refusal):
             resolve(config)
         return
     plan = resolve(config)
-    openings.clear()
-    assert (plan.recipe.name, plan.mask is None, plan.pose_edit) == (recipe, True, None) and not openings
+    with _counted_openings() as openings:
+        assert (plan.recipe.name, plan.mask is None, plan.pose_edit) == (recipe, True, None) and not openings
 
 
 def test_turned_samples_need_a_model_that_knows_how_its_gan_turns(made, tmp_path):
@@ -284,17 +298,16 @@ def _assert_refined(folder):
     assert steps == {"start", "step1", "step2", "step3"}
 
 
-def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_path, monkeypatch, capsys):
-    whole = _config(tmp_path / "whole", made["model"])
-    assert preflight.examine(whole) == [] and experiment.run_experiment(whole) == 0
-    assert "refines a lifted model on each image, by config.refinement" in capsys.readouterr().err
-    _assert_refined(tmp_path / "whole/run/results/001")
+def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, whole, tmp_path, monkeypatch):
+    assert "refines a lifted model on each image, by config.refinement" in whole[2]
+    undisturbed = pathlib.Path(whole[0].workdir) / "results/001"
+    _assert_refined(undisturbed)
     cut = _config(tmp_path / "cut", made["model"])
     advance, calls = OneImage.advance, []
 
     def interrupted(task, state, phase, *rest):
         calls.append(phase.step)
-        if calls.count("step3") == 3:
+        if calls.count("step3") == 2:
             raise KeyboardInterrupt
         return advance(task, state, phase, *rest)
 
@@ -303,7 +316,7 @@ def test_a_refinement_goes_on_after_an_interruption_to_the_same_bits(made, tmp_p
         experiment.run_experiment(cut)
     monkeypatch.setattr(OneImage, "advance", advance)
     assert experiment.run_experiment(cut) == 0
-    results = [folder / "run/results/001" for folder in (tmp_path / "whole", tmp_path / "cut")]
+    results = [undisturbed, tmp_path / "cut/run/results/001"]
     np.testing.assert_array_equal(*[np.load(folder / "depth.npy") for folder in results])
     assert _metrics(results[0])["held_out_l1"] == _metrics(results[1])["held_out_l1"]
 
@@ -429,11 +442,11 @@ def test_a_model_sees_an_image_and_its_mirror_image_alike(made, tmp_path):
 
 @pytest.mark.heavy
 def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
-    config = _config(tmp_path, made["model"], refinement__new_encoder=False, refinement__stages=((3, 0, 4),))
+    config = _config(tmp_path, made["model"], refinement__new_encoder=False, refinement__stages=((1, 0, 2),))
     assert preflight.examine(config) == [] and experiment.run_experiment(config) == 0
     history = (tmp_path / "run/results/001/history.csv").read_text()
     assert {line.split(",")[2] for line in history.splitlines()[1:]} == {"start", "step1", "step3"}
-    untrained = _config(tmp_path, made["model"], refinement__stages=((3, 0, 4),))
+    untrained = _config(tmp_path, made["model"], refinement__stages=((1, 0, 2),))
     assert any("a new encoder" in fault and "first step 2" in fault for fault in preflight.examine(untrained))
 
 

@@ -168,18 +168,23 @@ def searching(image):
     return example, frozen, settings, params, ProjectedSamples(images=images, masks=drawn.masks, pseudo=pseudo)
 
 
+@pytest.fixture(scope="module")
+def searched(searching):
+    """After all iterations."""
+    return _improved(searching)
+
+
 def _improved(searching, samples=None, example=None, **fields):
     image, frozen, settings, params, all_samples = searching
     context = Context(example or image, frozen, changed(settings, **fields))
     return steps.improved(params, all_samples if samples is None else samples, context)
 
 
-def test_versions_come_closer_to_their_pseudo_images_the_more_iterations_there_are(searching):
+def test_versions_come_closer_to_their_pseudo_images_the_more_iterations_there_are(searching, searched):
     samples = searching[-1]
     assert _improved(searching, latent_iterations=0) is samples
     distances = []
-    for count in (0, 3, 8):
-        actual = _improved(searching, latent_iterations=count)
+    for actual in (samples, _improved(searching, latent_iterations=3), searched):
         assert actual.images.shape == samples.images.shape
         distances.append(float(losses.photometric(actual.images, samples.pseudo, samples.masks)))
     assert distances[0] > 1.02 * distances[1] > 1.02 * distances[2]
@@ -188,18 +193,18 @@ def test_versions_come_closer_to_their_pseudo_images_the_more_iterations_there_a
     np.testing.assert_allclose(standing.images, samples.images, atol=1e-3)
 
 
-def test_each_latent_is_searched_for_by_itself(searching):
+def test_each_latent_is_searched_for_by_itself(searching, searched):
     # Adam moves by the gradient's sign at first, so that neighbours matter only through the mean of a batch.
     alone = _improved(searching, jax.tree.map(lambda leaf: leaf[8:], searching[-1]))
-    np.testing.assert_allclose(_improved(searching).images[8:], alone.images, atol=1e-4)
+    np.testing.assert_allclose(searched.images[8:], alone.images, atol=1e-4)
 
 
 @pytest.mark.heavy
-def test_a_latent_in_w_plus_is_moved_alike_in_all_layers(searching):
+def test_a_latent_in_w_plus_is_moved_alike_in_all_layers(searching, searched):
     example, _, settings, *_ = searching
     wide = jnp.broadcast_to(example.latent[:, None], (1, settings.architecture.latents, example.latent.shape[-1]))
     same = _improved(searching, example=dataclasses.replace(example, latent=wide))
-    np.testing.assert_allclose(same.images, _improved(searching).images, atol=1e-4)
+    np.testing.assert_allclose(same.images, searched.images, atol=1e-4)
 
 
 @pytest.mark.heavy
@@ -223,14 +228,19 @@ def own(image):
     return initial_state(models.init_params(jax.random.key(1), settings), settings), example, frozen, settings
 
 
+@pytest.fixture(scope="module")
+def by_own_encoder(own):
+    return _by_own_encoder(own)
+
+
 def _by_own_encoder(own, phase=_STEP3, **fields):
     state, example, frozen, settings = own
     context = Context(example, frozen, changed(settings, **fields))
     return np.asarray(steps.projected_by_own_encoder(state, phase, context).images)
 
 
-def test_an_own_encoder_is_trained_through_the_mapping_network(own):
-    images = _by_own_encoder(own)
+def test_an_own_encoder_is_trained_through_the_mapping_network(own, by_own_encoder):
+    images = by_own_encoder
     assert images.shape[0] == own[-1].sample_count
     np.testing.assert_array_equal(images, _by_own_encoder(own, regularize_offset=True))
     for other in ({"own_encoder_iterations": 1}, {"encoder_learning_rate": 1e-5}):

@@ -21,6 +21,12 @@ def case(tmp_path_factory):
     return config, maker, settings, models.init_params(jax.random.key(0), settings)
 
 
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch):
+    for name, value in {"_LEARNING_RATE": 2e-3, "_SAMPLES": 64, "_BATCH": 16}.items():
+        monkeypatch.setattr(view_training, name, value)
+
+
 def _bowl(size):
     """Returns the depth of a face without features."""
     down, across = np.mgrid[:size, :size] - size / 2
@@ -54,8 +60,6 @@ def test_a_spot_is_drawn_where_the_turned_surface_has_it(case, turn):
 
 def test_only_v_changes_and_sees_by_how_much_samples_are_turned(case, monkeypatch):
     config, maker, settings, params = case
-    for name, value in {"_LEARNING_RATE": 2e-3, "_SAMPLES": 64, "_BATCH": 16}.items():
-        monkeypatch.setattr(view_training, name, value)
     depth = jnp.broadcast_to(_bowl(settings.image_size), (16, *2 * (settings.image_size,)))
     monkeypatch.setattr(view_training, "_explained", lambda *_: (depth, jnp.zeros((16, 6))))
     taught = view_training.taught(config, params, maker)

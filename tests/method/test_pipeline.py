@@ -201,7 +201,8 @@ def test_golden_step2_losses_and_gradient_norm(case, second_step, close):
     close("step 2, gradient norm of the encoder", norm, case.gold["step2/gradnorm/netEnc"], 1e-2)
 
 
-def test_golden_step3_losses_and_gradient_norms(case, close):
+@pytest.fixture(scope="module")
+def third_step(case):
     images = _nhwc(case.gold["step2/projected"])
     masks = jnp.asarray(case.gold["step2/mask"][:, 0])
     value = jax.value_and_grad(
@@ -209,6 +210,11 @@ def test_golden_step3_losses_and_gradient_norms(case, close):
         has_aux=True,
     )
     (_, (scalars, _)), gradient = jax.jit(value)(case.params)
+    return scalars, gradient
+
+
+def test_golden_step3_losses_and_gradient_norms(case, third_step, close):
+    scalars, gradient = third_step
     close("step 3, loss", scalars["loss"], case.gold["step3/loss"], 1e-3)
     close("step 3, photometric loss of the samples", scalars["l1_samples"], case.gold["step3/l1"], 1e-3)
     for name in ("depth", "albedo", "view", "light"):
