@@ -81,7 +81,7 @@ def pytest_addoption(parser):
         "--compiling",
         metavar="SECONDS",
         type=float,
-        default=math.inf,  # until all quick tests are
+        default=5.0,
         help="processor seconds that a quick test may trace and compile (5; half as much again with --signatures)",
     )
     parser.addoption("--optimised", action="store_true", help="compile as users do: slower to compile, faster to run")

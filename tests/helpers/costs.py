@@ -36,7 +36,7 @@ _CHECKED = 1.5
 _UNLIMITED = ("heavy", "slow", "ci", "tpu", "browser")
 _GIB = 1 << 30
 # A test adds up to 0.5 GiB, and a process is not to grow beyond 3 GB.
-_LARGE = 2.2 * _GIB
+_LARGE = 2.0 * _GIB
 
 
 class Meter:

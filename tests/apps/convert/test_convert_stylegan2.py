@@ -7,6 +7,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from helpers.tiny_stylegan2 import synthesize
 from PIL import Image
 
 from gan2shape_jax import stylegan2
@@ -84,11 +85,11 @@ def test_a_generator_alone_draws_and_is_inverted(tmp_path, states):
     both = read_checkpoint(tmp_path / "ema.pt", discriminator=tmp_path / "d.pt")
     chex.assert_trees_all_equal(both.params, whole)
     key, latent = jax.random.key(0), np.ones((1, arch.style_dim), np.float32)
-    image = stylegan2.synthesize(whole["generator"], latent, arch=arch)
+    image = synthesize(whole["generator"], latent, arch=arch)
 
     def away(steps):
         actual = inversion.invert(key, params["generator"], image, arch=arch, disc_params={}, steps=steps)
-        return np.abs(stylegan2.synthesize(whole["generator"], actual, arch=arch) - image).mean()
+        return np.abs(synthesize(whole["generator"], actual, arch=arch) - image).mean()
 
     assert away(20) < 0.7 * away(0)
 

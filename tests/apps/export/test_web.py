@@ -58,14 +58,20 @@ def _factors(predictor, picture):
     return depth[0], models.albedo(params, images, depth, view, light, settings)[0], view[0], light[0]
 
 
-@pytest.mark.parametrize("bits, close", [(16, (1e-5, 1e-3, 1e-5, 1e-5)), (8, (1e-2, 5e-2, 5e-3, 1e-2))])
-def test_onnx_networks_agree_with_the_methods_own(bits, close):
+@pytest.fixture(scope="module")
+def explained():
+    """A model's predictor, a picture, and what the model's own networks say of it."""
     predictor = explain.load_predictor(resolve(explain.load_kind("people")), None)
+    picture = np.random.default_rng(0).uniform(-1, 1, (64, 64, 3)).astype(np.float32)
+    return predictor, picture, jax.jit(functools.partial(_factors, predictor))(picture)
+
+
+@pytest.mark.parametrize("bits, close", [(16, (1e-5, 1e-3, 1e-5, 1e-5)), (8, (1e-2, 5e-2, 5e-3, 1e-2))])
+def test_onnx_networks_agree_with_the_methods_own(explained, bits, close):
+    predictor, picture, wanted = explained
     model = networks.factors_model(predictor, bits=dict.fromkeys(networks.OUTPUTS, bits))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    picture = np.random.default_rng(0).uniform(-1, 1, (64, 64, 3)).astype(np.float32)
     depth, albedo, view, light = session.run(networks.OUTPUTS, {"picture": picture.transpose(2, 0, 1)[None]})
-    wanted = jax.jit(functools.partial(_factors, predictor))(picture)
     scales = float(np.ptp(wanted[0])), 1, 1, 1
     for one, other, scale, most in zip((depth, albedo.transpose(1, 2, 0), view, light), wanted, scales, close):
         assert np.abs(one - other).max() <= most * scale
