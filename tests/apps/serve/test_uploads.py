@@ -96,6 +96,7 @@ def test_an_address_has_so_many_connections_and_those_that_ask_for_nothing_are_c
     assert Visitor(server, "127.0.4.1").ask("GET", "/config")[0] == 200
 
 
+@pytest.mark.ci
 @linux
 def test_with_few_files_to_open_connections_are_refused_and_the_log_stays_short(tmp_path):
     import resource
@@ -175,6 +176,7 @@ def test_one_visitor_takes_a_share_of_room_and_line_and_another_is_served(server
     assert Visitor(server, "127.0.3.2").visit() == ""
 
 
+@pytest.mark.ci
 def test_a_full_disk_is_a_sentence_and_nothing_stays(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # the application sets it: put back afterwards
 

@@ -64,6 +64,7 @@ def test_stages_and_errors_come_through_and_a_crash_fails_one_job(capfd):
     _with_worker(check)
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system limits what a process may write")
 def test_a_job_that_takes_too_much_memory_is_refused_and_the_next_one_runs_in_another_process():
     async def check(worker):
