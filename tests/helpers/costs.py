@@ -98,6 +98,7 @@ class Costs:
         self.meter, self.record = Meter(), record
         self.most = most * (_CHECKED if checked else 1)
         self._own = self._shared = self._floor = 0.0  # seconds of this test, and of what it shares; bytes
+        self._again = False  # whether tests of this file compile again what was dropped
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item, nextitem) -> Iterator[None]:
@@ -125,7 +126,9 @@ class Costs:
         """Drops programs where the process has grown large; where it stays large, not again after each test."""
         if resident() > max(_LARGE, self._floor + 0.4 * _GIB) or (last and _maps() > 20_000):
             drop_programs()
-            self._floor = resident()
+            self._floor, self._again = resident(), True
+        if last:
+            self._again = False
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef, request) -> Iterator[object]:
@@ -146,7 +149,8 @@ class Costs:
     def pytest_runtest_call(self, item) -> Iterator[None]:
         with self._counted():
             yield
-        require_quick(item, f"test {item.nodeid}", self._own, self.most)
+        if not self._again:
+            require_quick(item, f"test {item.nodeid}", self._own, self.most)
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
