@@ -269,7 +269,7 @@ WORDS: Mapping[str, str] = {
     "perhaps found": "perhaps {a} {kind}",
     "hardly found": "not clearly {a} {kind}",
     "not found": "no {kind} found",
-    "turned away": "what is turned away is invented",
+    "turned away": "the side facing away is invented",
     "all": "all of it is invented",
 }
 

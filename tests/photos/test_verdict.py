@@ -23,7 +23,7 @@ def test_a_good_photo_is_trusted_and_the_sentence_says_how_exact_it_is():
     assert told["side_range"] == pytest.approx([0.0084, 0.0168])
     assert told["verdict"] == (
         "a face: the general shape of a face, not this one's own, as accurate as usual: depth is off by about 7% of "
-        "the picture's width (90% interval 5% to 10%); what is turned away is invented"
+        "the picture's width (90% interval 5% to 10%); the side facing away is invented"
     )
     assert told["verdict"] == f"{told['found']}: {told['shape']}; {told['invented']}"
 
@@ -70,7 +70,7 @@ def test_what_is_unknown_does_not_count():
 def test_the_certainty_that_there_is_one(score, grade, found, words):
     told = _told(score)
     assert (told["grade"], told["found"]) == (grade, found) and words in told["shape"]
-    assert told["invented"] == ("all of it is invented" if score < 0.3 else "what is turned away is invented")
+    assert told["invented"] == ("all of it is invented" if score < 0.3 else "the side facing away is invented")
 
 
 def test_of_what_is_not_there_nothing_else_is_said():
