@@ -54,10 +54,8 @@ def load(kind: Kind, name: str) -> Any:
     try:
         return entry.load()
     except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise UserError(
-            f"{entry.value} of {_package(entry)} cannot be imported ({what}): mend or uninstall it"
-        ) from error
+        what = f"{entry.value} of {_package(entry)} cannot be imported ({type(error).__name__}: {error})"
+        raise UserError(f"{what}: mend or uninstall it") from error
 
 
 def version(kind: Kind, name: str) -> str:

@@ -107,14 +107,8 @@ def per_shard(**trailing: int) -> Callable[[F], F]:
                 axes = zip(array.shape, joint[most - batches[name] :])
                 specs[name] = jax.P(*(None if size == 1 else axis for size, axis in axes))
                 arguments[name] = jax.reshard(array, jax.NamedSharding(mesh, specs[name]))
-            local = jax.shard_map(
-                lambda arguments: function(**arguments),
-                mesh=mesh,
-                in_specs=(specs,),
-                out_specs=jax.P(*joint),
-                axis_names=set(jax.tree.leaves(joint)),
-            )
-            return local(arguments)
+            sharded = {"in_specs": (specs,), "out_specs": jax.P(*joint), "axis_names": set(jax.tree.leaves(joint))}
+            return jax.shard_map(lambda arguments: function(**arguments), mesh=mesh, **sharded)(arguments)
 
         return cast(F, wrapped)
 
@@ -185,9 +179,8 @@ def _as_array(name: str, value: Any, kind: _ArrayKind) -> Any:
         elif not (kind.on_host and kind.numbers == "integers"):
             array = xp.asarray(value)
     except (TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"{name} is a {type(value).__name__}, which is not an array: {message_line(str(error))}"
-        ) from None
+        why = message_line(str(error))
+        raise ArgumentError(f"{name} is a {type(value).__name__}, which is not an array: {why}") from None
     if kind.numbers in _NUMBERS and not jnp.issubdtype(array.dtype, _NUMBERS[kind.numbers]):
         raise ArgumentError(f"{name} is of {array.dtype.name}; it must be {kind.numbers}")
     axes = kind.axes.split()

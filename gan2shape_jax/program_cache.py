@@ -71,7 +71,8 @@ def cached(compiled: Any, *, static_argnames: Collection[str] = ()) -> Callable[
         leaves, tree = jax.tree.flatten(traced)
         if not all(map(_is_array, leaves)):
             return compiled(*args, **kwargs)
-        call = _Call(function, static, tree, tuple(map(_type_of, leaves)), _options())
+        options = repr(sorted(jax.config.values.items()))
+        call = _Call(function, static, tree, tuple(map(_type_of, leaves)), options)
         if call not in programs:
             programs[call] = _program(_folder, call, leaves)
         return programs[call](*leaves)
@@ -104,7 +105,9 @@ class _Call(NamedTuple):
         name = self.function.__module__, self.function.__qualname__
         made_with = jax.__version__, version("jaxlib"), flax.__version__, _sources()
         text = repr((name, made_with, self.static, str(self.tree), self.types, self.options))
-        return None if " at 0x" in text or _has_code_of_others(text) else hashlib.sha256(text.encode()).hexdigest()
+        of_others = itertools.chain.from_iterable(map(extensions.names, _ADDED))  # whose sources are not read
+        unknown = " at 0x" in text or any(f"'{other}'" in text for other in of_others)
+        return None if unknown else hashlib.sha256(text.encode()).hexdigest()
 
 
 def _on_cpu() -> bool:
@@ -120,10 +123,6 @@ def _is_array(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray | np.generic)
 
 
-def _options() -> str:
-    return repr(sorted(jax.config.values.items()))
-
-
 def _type_of(leaf: Any) -> tuple[Any, ...]:
     return leaf.shape, str(leaf.dtype), getattr(leaf, "weak_type", False)
 
@@ -133,12 +132,6 @@ def _sources() -> str:
     """Returns the SHA-256 of this package's modules, which a checkout may change without another version."""
     modules = ((path.relative_to(_PACKAGE).as_posix(), path.read_bytes()) for path in sorted(_PACKAGE.rglob("*.py")))
     return hashlib.sha256(repr(list(modules)).encode()).hexdigest()
-
-
-def _has_code_of_others(text: str) -> bool:
-    """Returns whether what a program follows from names code of another package, of which the sources are not read."""
-    named = itertools.chain.from_iterable(map(extensions.names, _ADDED))
-    return any(f"'{name}'" in text for name in named)
 
 
 def _program(folder: pathlib.Path, call: _Call, leaves: list[Any]) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from gan2shape_jax.errors import UserError, install
-from gan2shape_jax.io.files import MIB
+from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.sandbox import run_limited
 from gan2shape_jax.io.weights import listed, short
 from gan2shape_jax.results.pictures import to_uint8
@@ -98,10 +98,8 @@ def _layout(shape: list[Any], size: int, path: pathlib.Path) -> tuple[int, int, 
         raise UserError(f"{path} takes pictures of any size: name the one that it was trained for with --size")
     fitting = (3, side, side) if colours == 1 else (side, side, 3)
     if max(*sizes, side) > _MOST or any(axis not in (0, due) for axis, due in zip(sizes[1:], fitting)):
-        raise UserError(
-            f"{path} takes pictures of shape {_shown(shape)}: it must take square colour pictures of at most {_MOST} "
-            f"pixels{f', here of {side}' if size else ''}"
-        )
+        must = f"square colour pictures of at most {_MOST} pixels{f', here of {side}' if size else ''}"
+        raise UserError(f"{path} takes pictures of shape {_shown(shape)}: it must take {must}")
     return sizes[0], colours, side
 
 
@@ -119,12 +117,10 @@ def _limited(function: Callable[..., Any], path: pathlib.Path, *args: Any) -> An
     """Calls a function of the network's path in a child process with limits; raises like `load_embedding`."""
     if not path.is_file():
         raise UserError(f"the embedding network {path} does not exist: name an ONNX file with --embedding")
-    size = path.stat().st_size
-    if size > _LARGEST:
-        raise UserError(f"{path} has {size / MIB:.1f} MiB: at most {_LARGEST // MIB} MiB are read")
+    open_regular(path, limit=_LARGEST).close()
     if importlib.util.find_spec("onnxruntime") is None:
         raise UserError(f"ONNX networks need onnxruntime: {install('identity')}")
-    memory = _ALLOWANCE + _MULTIPLE * size
+    memory = _ALLOWANCE + _MULTIPLE * path.stat().st_size
     return run_limited(function, str(path), *args, memory=memory, seconds=_SECONDS, source=f"the network {path}")
 
 

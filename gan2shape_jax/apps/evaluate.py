@@ -12,7 +12,7 @@ import math
 import pathlib
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -26,7 +26,6 @@ from gan2shape_jax.apps import option_types
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.geometry import render
-from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import output_folders
 from gan2shape_jax.io.arrays import load_depth
 from gan2shape_jax.io.data import find
@@ -71,16 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    about = "true depths, NAME.npy (scene units) or NAME.png, instead of those in the results"
-    arguments = parse(
-        words,
-        "evaluate",
-        "Errors of finished runs with 95% intervals, recomputed from the saved arrays.",
-        _EPILOG,
-        results="folders of runs, or of single images; the others are compared with the first",
-        out="writes evaluation.md, images.csv and summary.csv there",
-        options=lambda parser: option_types.add_path(parser, "--truth", "FOLDER", about),
-    )
+    about = "Errors of finished runs with 95% intervals, recomputed from the saved arrays."
+    results = "folders of runs, or of single images; the others are compared with the first"
+    out = "writes evaluation.md, images.csv and summary.csv there"
+    options = parser("evaluate", about, _EPILOG, results=results, out=out)
+    depths = "true depths, NAME.npy (scene units) or NAME.png, instead of those in the results"
+    option_types.add_path(options, "--truth", "FOLDER", depths)
+    arguments = parsed(options, words)
     truth = arguments.truth
     if truth is not None and not truth.is_dir():
         raise UserError(f"--truth {truth} is not a folder of true depths: there is no such folder")
@@ -159,10 +155,7 @@ def _find(folder: pathlib.Path, root: pathlib.Path, label: str) -> ResultsFolder
     if not single and (path := root / "failures.json").exists():
         failures = read_object(path, "a run's failures", limit=16 * MIB)  # 100,000 lines
     if not images and not failures:
-        raise UserError(
-            f"{folder} holds no results: name a run's folder, or one with a result.json in it (a run writes an "
-            "image's folder when the image is finished)"
-        )
+        raise UserError(f"{folder} holds no results: name a run's folder, or one with a result.json in it")
     return ResultsFolder(label, root, home, images, failures)
 
 
@@ -232,8 +225,9 @@ def _score(run: ResultsFolder, name: str, truth: pathlib.Path | None) -> Score:
         unknown = "the result has no true depth (name a folder of them with --truth)"
         where = unknown if truth is None else f"no true depth {name}.npy or {name}.png in {truth}"
         return Score(name, figures, where, size=size)
-    errors = depth_errors(result.input_depth, depth, camera)
-    checksum = zlib.crc32(np.ascontiguousarray(depth, "<f4").tobytes())
+    valid = render.valid_pixels(jnp.asarray(result.input_depth), camera)
+    measured = _metrics(result.input_depth, depth, valid, camera=camera)
+    errors, checksum = {key: float(value) for key, value in measured.items()}, zlib.crc32(depth.tobytes())
     if not all(math.isfinite(value) for value in errors.values()):
         problem = "true depth and reconstruction have no pixel in common: is it the truth of another image or crop?"
         return Score(name, figures, problem, broken=True, size=size, truth=checksum)
@@ -241,12 +235,6 @@ def _score(run: ResultsFolder, name: str, truth: pathlib.Path | None) -> Score:
 
 
 _metrics = jax.jit(metrics.depth_metrics, static_argnames="camera")
-
-
-def depth_errors(warped: np.ndarray, truth: np.ndarray, camera: Camera) -> dict[str, float]:
-    """Returns the depth metrics of a depth (S, S) in the input's view; NaN if the depths have no pixel in common."""
-    errors = _metrics(warped, truth, render.valid_pixels(jnp.asarray(warped), camera), camera=camera)
-    return {key: float(value) for key, value in errors.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,8 +285,7 @@ def compare(runs: Runs, base: str, other: str) -> Comparison:
     common = sorted(ours.keys() & theirs.keys())
     misfits = [name for name in common if ours[name].size != theirs[name].size]
     if misfits:
-        sizes = f"{ours[misfits[0]].size} and {theirs[misfits[0]].size} pixels for {misfits[0]}"
-        notes.append(f"{listed(misfits, 10)}: of different sizes ({sizes}), not compared")
+        notes.append(f"{listed(misfits, 10)}: of different sizes, not compared")
     paired = [name for name in common if name not in misfits]
     other_truth = [name for name in paired if ours[name].truth != theirs[name].truth]
     if other_truth:
@@ -345,10 +332,8 @@ def _summary(means: Mapping[str, Mapping[str, Mean]]) -> str:
 
 
 def _comparison(base: str, other: str, comparison: Comparison) -> str:
-    heading = (
-        f"{markdown_cell(other)} against {markdown_cell(base)}, paired by image ({comparison.images} in common); "
-        "negative is better; * where the interval excludes zero:\n"
-    )
+    pair = f"{markdown_cell(other)} against {markdown_cell(base)}, paired by image ({comparison.images} in common)"
+    heading = f"{pair}; negative is better; * where the interval excludes zero:\n"
     rows = []
     for metric, mean in comparison.differences.items():
         title, digits = METRICS[metric]
@@ -371,34 +356,22 @@ def _images(runs: Runs) -> str:
 def _problems(runs: Runs) -> str:
     every = [(label, score) for label, scores in runs.items() for score in scores]
     lines = [f"{label}: {score.name}: {score.problem}" for label, score in every if score.problem]
-    sizes = sorted({score.size for _, score in every if score.size})
-    if len(sizes) > 1:
-        lines.append(
-            f"images of several sizes ({', '.join(map(str, sizes))} pixels): normals, and with them "
-            "MAD, depend on the size; compare results of one size"
-        )
+    if len({score.size for _, score in every if score.size}) > 1:
+        lines.append("images of several sizes: normals, and with them MAD, depend on the size")
     return bullets(lines, "Notes:")
 
 
-def parse(
-    argv: Sequence[str],
-    command: str,
-    about: str,
-    epilog: str,
-    *,
-    results: str,
-    out: str,
-    options: Callable[[argparse.ArgumentParser], None],
-) -> argparse.Namespace:
-    """Returns the arguments of `gan2shape-jax COMMAND`: folders RESULTS, the options that `options` adds, and --out.
-
-    `UserError` if an option's value is out of bounds, or --out cannot be written.
-    """
+def parser(command: str, about: str, epilog: str, *, results: str, out: str) -> argparse.ArgumentParser:
+    """Returns the parser of `gan2shape-jax COMMAND`: folders RESULTS, and --out, which `parsed` checks."""
     parser = option_types.parser(command, about, epilog)
     parser.add_argument("results", type=option_types.path("RESULTS"), nargs="+", metavar="RESULTS", help=results)
-    options(parser)
     option_types.add_path(parser, "--out", "FOLDER", out)
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Returns the arguments; raises `UserError` if a value is out of bounds, or --out cannot be written."""
+    arguments = parser.parse_args(words)
     if arguments.out is not None:
         output_folders.require_output_folder(arguments.out, output_folders.EVALUATION)
     return arguments

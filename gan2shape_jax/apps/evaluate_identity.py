@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from ml_collections import ConfigDict
 
 from gan2shape_jax.apps import evaluate, option_types
 from gan2shape_jax.apps.edit import trained
@@ -68,20 +67,9 @@ scaled as they were trained (--crop, --size, --mean, --std, --bgr).
 
 def evaluate_identity(words: Sequence[str]) -> int:
     """Runs the command; returns 0, or 1 if an image could not be turned; `UserError` if none can be."""
-    arguments = evaluate.parse(
-        words,
-        "evaluate identity",
-        "How well identity is preserved when an object is turned, by your own face-embedding network.",
-        _EPILOG,
-        results="folders of runs, or of single images",
-        out="writes identity.md, identity.csv and a picture per image, RUN/NAME.png, there",
-        options=_add_options,
-    )
+    arguments = evaluate.parsed(_parser(), words)
     if arguments.embedding is None:
-        raise UserError(
-            "name a face recognition network: --embedding FACE.onnx (none comes with the package, "
-            "see docs/how-to/evaluation.md)"
-        )
+        raise UserError("name a face recognition network: --embedding FACE.onnx (none comes with the package)")
     fields = (field.name for field in dataclasses.fields(Preparation))
     embedding = load_embedding(arguments.embedding, Preparation(**{name: getattr(arguments, name) for name in fields}))
     yaws = np.linspace(-arguments.max_yaw, arguments.max_yaw, arguments.views)
@@ -94,7 +82,11 @@ def evaluate_identity(words: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _parser() -> argparse.ArgumentParser:
+    about = "How well identity is preserved when an object is turned, by your own face-embedding network."
+    out = "writes identity.md, identity.csv and a picture per image, RUN/NAME.png, there"
+    results = "folders of runs, or of single images"
+    parser = evaluate.parser("evaluate identity", about, _EPILOG, results=results, out=out)
     add, number = parser.add_argument, option_types.number
     option_types.add_path(parser, "--embedding", "FACE.onnx", "the network, from pictures to vectors")
     views = option_types.whole("--views", 2, option_types.MOST_FRAMES)
@@ -109,6 +101,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--bgr", action="store_true", help="swaps red and blue")
     crop = number("--crop", 0.01, 1)
     add("--crop", type=crop, default=1.0, metavar="SHARE", help="centred share of the side to keep (default: 1)")
+    return parser
 
 
 def _turn_all(
@@ -156,25 +149,20 @@ class Subject(NamedTuple):
 _Shared = tuple[Plan, Architecture, FrozenModels, np.ndarray]
 
 
-def _shared_by(config: ConfigDict) -> _Shared:
-    """Returns what the images of a configuration share: its plan, its GAN, and samples (n, W) of that."""
-    plan = resolve(config)
-    architecture, frozen = prepare.load_frozen(plan)
-    key = key_of(run_key(config.seed), Stream.DIRECTIONS)
-    return plan, architecture, frozen, sample_w(key, frozen.generator, arch=architecture, samples=_SAMPLES)
-
-
 def _subject(run: evaluate.ResultsFolder, name: str, shared: dict[str, _Shared]) -> Subject:
     """Returns an image of a run; raises `UserError` if something of it is not there any more.
 
-    `shared` keeps what images share, by their configuration: a folder of photos may have several.
+    `shared` keeps the plan, GAN and samples that images share, by their configuration: photos may have several.
     """
     config, folder = run.config(name), run.images[name]
     if config is None:
         raise UserError(f"{run.home} has no config.json: without it the run's networks are unknown")
-    if (key := to_json(config)) not in shared:
-        shared[key] = _shared_by(config)
-    plan, architecture, frozen, samples = shared[key]
+    if (text := to_json(config)) not in shared:
+        plan, key = resolve(config), key_of(run_key(config.seed), Stream.DIRECTIONS)
+        architecture, frozen = prepare.load_frozen(plan)
+        samples = sample_w(key, frozen.generator, arch=architecture, samples=_SAMPLES)
+        shared[text] = plan, architecture, frozen, samples
+    plan, architecture, frozen, samples = shared[text]
     result = load(folder)
     listed = {stem_of(entry): entry for entry in read_names(config.data.image_list, config.data.image_root)}
     if result.name not in listed:
@@ -200,12 +188,9 @@ def turn(subject: Subject, yaws_deg: Float[np.ndarray, "n"]) -> list[Turned]:
     result, settings = subject.result, subject.prepared.settings
     views = np.repeat(result.view[None], len(yaws_deg), axis=0)
     views[:, 1] = np.deg2rad(yaws_deg)
-    camera, canonical = result.camera, np.repeat(result.canonical[None], _BATCH, axis=0)
-    solid = in_batches(
-        lambda part: rough_views(result.depth, canonical, part, camera=camera, sampling=settings.sampling),
-        views,
-        size=_BATCH,
-    )
+    canonical, how = np.repeat(result.canonical[None], _BATCH, axis=0), settings.sampling
+    draw = functools.partial(rough_views, result.depth, canonical, camera=result.camera, sampling=how)
+    solid = in_batches(draw, views, size=_BATCH)
     projected = in_batches(projector(subject.params, subject.prepared, subject.frozen), solid, size=_BATCH)
     everywhere, principal = np.ones(len(yaws_deg), bool), ganspace(subject.samples, count=_COMPONENTS)
 
@@ -246,10 +231,8 @@ def _traversed(
         candidates += [(step, first, last, number) for number, step in enumerate(steps, start=1)]
 
     def drawn(some: Sequence[tuple[np.ndarray, int, int, int]], steps: np.ndarray) -> np.ndarray:
-        latents = [
-            shift(latent, jnp.asarray(step), jnp.asarray(steps), first=first, last=last, arch=arch)
-            for step, first, last, _ in some
-        ]
+        moved = functools.partial(shift, latent, arch=arch)
+        latents = [moved(jnp.asarray(step), jnp.asarray(steps), first=k, last=end) for step, k, end, _ in some]
         draw = functools.partial(_synthesized, frozen=subject.frozen, settings=settings)
         return in_batches(draw, np.concatenate(latents), size=_BATCH)
 

@@ -96,19 +96,14 @@ class Entry:
     gives: tuple[Product, ...]
     sources: tuple[Source, ...]  # what is downloaded
     config: str = ""  # the bundled configuration that it serves
-    also: tuple[str, ...] = ()  # other entries that this configuration needs
+    also: Sequence[str] = ()  # other entries that this configuration needs
     archived: bool = False  # whether the sources are the parts of `ARCHIVE`, a gzipped tar archive for several entries
 
 
-def _entry(name: str, licence: str, gives: list[dict[str, Any]], sources: list[str], **others: Any) -> Entry:
+def _entry(name: str, title: str, licence: str, gives: list[Any], sources: list[str], **others: Any) -> Entry:
     products = tuple(Product(product["field"], tuple(product["made_of"]), product["file"]) for product in gives)
-    others["also"] = tuple(others.get("also", ()))
     return Entry(
-        name,
-        licence=_PUBLISHED["licences"][licence],
-        gives=products,
-        sources=tuple(SOURCES[name] for name in sources),
-        **others,
+        name, title, _PUBLISHED["licences"][licence], products, tuple(SOURCES[file] for file in sources), **others
     )
 
 
@@ -117,10 +112,8 @@ FOUND: dict[str, str] = _PUBLISHED["found"]
 SOURCES = {file: Source(file=file, **facts) for file, facts in _PUBLISHED["sources"].items()}
 ENTRIES = {name: _entry(name, **facts) for name, facts in _PUBLISHED["entries"].items()}
 ARCHIVE = "gan2shape"  # the folder that its files are unpacked into
-# Names of the needed files in the archive.
-MEMBERS = tuple(
-    sorted({m for entry in ENTRIES.values() if entry.archived for product in entry.gives for m in product.made_of})
-)
+_ARCHIVED = [product for entry in ENTRIES.values() if entry.archived for product in entry.gives]
+MEMBERS = tuple(sorted({member for product in _ARCHIVED for member in product.made_of}))  # names in the archive
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,10 +149,8 @@ def _run(args: argparse.Namespace) -> None:
         print("Licence: " + "\n  ".join(entry.licence[part] for part in ("title", "says", "url")))
         for source in () if args.local_files else entry.sources:
             if source.by_hand:
-                raise UserError(
-                    f"{source.file} must be downloaded by hand ({source.by_hand}): open {source.url} in a browser, "
-                    "and name the file with --from"
-                )
+                how = f"by hand ({source.by_hand}): open {source.url} in a browser, and name the file with --from"
+                raise UserError(f"{source.file} must be downloaded {how}")
         if not args.agree:
             _ask(entry)
         files = obtain(entry, folder, local_files=args.local_files)
@@ -178,13 +169,10 @@ def _list(folder: pathlib.Path) -> None:
 def _ask(entry: Entry) -> None:
     """Asks whether the licence is agreed to; raises `UserError` if it is not."""
     if not (sys.stdin and sys.stdin.isatty()):
-        raise UserError(
-            f"the licence of {entry.name} must be agreed to, and there is no terminal: read it, and add --agree"
-        )
-    answer = ""
-    with contextlib.suppress(EOFError):
-        answer = input("Do you agree to it? [y/N] ")
-    if answer.strip().lower() not in ("y", "yes"):
+        how = "there is no terminal: read it, and add --agree"
+        raise UserError(f"the licence of {entry.name} must be agreed to, and {how}")
+    print(end="Do you agree to it? [y/N] ", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UserError("the licence was not agreed to: nothing was downloaded")
 
 
@@ -215,12 +203,7 @@ def _arguments(entry: Entry, files: dict[str, pathlib.Path]) -> list[str]:
     from gan2shape_jax.stylegan2 import read_header  # imports jax, which --list need not wait for
 
     arch, gan = read_header(files["gan.checkpoint"])[0], load_config(entry.config or "base").gan
-    fields = {
-        "size": arch.size,
-        "style_dim": arch.style_dim,
-        "channel_multiplier": gan.channel_multiplier,
-        "F1_d": min(arch.mapping_layers, gan.F1_d),
-    }
+    fields = {"size": arch.size, "style_dim": arch.style_dim, "F1_d": min(arch.mapping_layers, gan.F1_d)}
     if arch.size < 64 or arch.channels[4] != 256 * gan.channel_multiplier:
         fields["channel_multiplier"] = 0
     return arguments + [f"--config.gan.{name}={value}" for name, value in fields.items() if value != gan[name]]
@@ -286,12 +269,12 @@ def _local_sources(entry: Entry, paths: Sequence[pathlib.Path]) -> dict[str, pat
     names = [source.file for source in entry.sources]
     if len(paths) != len(names):
         raise UserError(f"--from takes the {len(names)} files of {entry.name} in this order: {', '.join(names)}")
-    for source, path in zip(entry.sources, paths):
-        try:
+    try:
+        for source, path in zip(entry.sources, paths):
             if source.sha256 not in ("", sha256(path)):
                 raise UserError(_another(source, str(path), "it is not used"))
-        except OSError as error:
-            raise io_error(error, f"cannot read {path}") from error
+    except OSError as error:
+        raise io_error(error, f"cannot read {path}") from error
     return dict(zip(names, paths))
 
 
@@ -321,11 +304,8 @@ def fetch(source: Source, folder: pathlib.Path) -> pathlib.Path:
 
 
 def _another(source: Source, where: str, then: str) -> str:
-    return (
-        f"{where} is not the published file: its SHA-256 is not {source.sha256}, as found in public "
-        f"repositories; {then}. If you trust it all the same, download it by hand, and convert it with gan2shape-jax "
-        "convert"
-    )
+    differs = f"is not the published file: its SHA-256 is not {source.sha256}, as found in public repositories"
+    return f"{where} {differs}; {then}. If you trust it all the same, convert it with gan2shape-jax convert"
 
 
 def unpack(parts: Sequence[str], members: Sequence[str], folder: str) -> None:
@@ -385,11 +365,8 @@ def _convert(entry: Entry, place: pathlib.Path, files: Mapping[str, pathlib.Path
         else:
             read_checkpoint(sources[0])  # raises an error for any other kind of file
             atomic_file(target, functools.partial(shutil.copyfile, sources[0]), parents=True)
-    record = {
-        "name": entry.name,
-        "licence": {part: entry.licence[part] for part in ("title", "url")},
-        "made_of": hashes,
-        "files": {field: (path.name, path.stat().st_size) for field, path in targets.items()},
-    }
+    sizes = {field: (path.name, path.stat().st_size) for field, path in targets.items()}
+    licence = {part: entry.licence[part] for part in ("title", "url")}
+    record = {"name": entry.name, "licence": licence, "made_of": hashes, "files": sizes}
     atomic_text(place / RECORD, json.dumps(record, indent=1, ensure_ascii=True) + "\n")
     return targets

@@ -40,10 +40,6 @@ _OPTIONS = ("--config", "--help", "-h", "--check", "--version", "--cluster")
 _CLUSTERS = ("ray",)
 _CONFIGS = (".py", ".yml", ".yaml")  # how their files end
 
-# The published implementation's command line, run.py, and what to write here instead.
-_LAUNCH_OPTIONS = dict.fromkeys(("--num_workers", "--launcher", "--local_rank"), "nothing, leave it out")
-_LAUNCH_OPTIONS["--seed"] = "--config.seed=N"
-
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
@@ -105,28 +101,20 @@ def parse(argv: Sequence[str], *, commands: Collection[str] = ()) -> Arguments:
 
 def _instead(argument: str, commands: Collection[str] = ()) -> str:
     """Returns what to write instead of an unknown argument."""
-    name = argument.partition("=")[0]
-    if name in _LAUNCH_OPTIONS:
-        return f"here: {_LAUNCH_OPTIONS[name]}"
     if argument in names() or (argument.endswith(_CONFIGS) and os.path.isfile(argument)):
         return f"a configuration: --config={argument}"
     if _is_photo(argument):
         return f"a photo: gan2shape-jax {argument}"
-    close = difflib.get_close_matches(name, [*commands, LIFT] if commands else _OPTIONS, n=1)
+    close = difflib.get_close_matches(argument.partition("=")[0], [*commands, LIFT] if commands else _OPTIONS, n=1)
     return f"{f'did you mean {close[0]}? ' if close else ''}--help lists what there is"
 
 
 def help_text(topic: str = "", spec: str = "", *, commands: Mapping[str, str]) -> str:
-    """Returns the help on a topic.
+    """Returns the help on a topic, with the values of the configuration `spec`, or the defaults where that is ''.
 
-    Args:
-        topic: '' for the short help, a field such as `schedule.flip3` (just `flip3` if no other field has that
-            ending), a group such as `schedule`, or `all`.
-        spec: the configuration whose values are shown; '' shows the defaults.
-        commands: the commands besides reconstruction, and what each is for.
-
-    Raises:
-        ConfigError: there is no such topic (the message names the nearest one), or no such configuration.
+    `topic` is '' for the short help, a field such as `schedule.flip3` (just `flip3` if no other field has that ending),
+    a group such as `schedule`, or `all`; `commands` are those besides reconstruction, and what each is for. Raises
+    `ConfigError`: there is no such topic (the message names the nearest one), or no such configuration.
     """
     topic = topic.removeprefix("--").removeprefix("config.")
     if not topic:
@@ -141,9 +129,7 @@ def help_text(topic: str = "", spec: str = "", *, commands: Mapping[str, str]) -
     topic = ending[0] if len(ending) == 1 else topic
     if topic not in fields():
         close = nearest(topic, [*groups(), *fields()])
-        raise ConfigError(
-            f"there is no field or group {topic!r}, the nearest is --help={close}; --help lists the groups"
-        )
+        raise ConfigError(f"there is no field or group {topic!r}, the nearest is --help={close}; --help lists groups")
     group = group_of(topic)
     others = [path.rpartition(".")[2] for path in fields() if path != topic and group_of(path) == group]
     also = f"Also in {group if group != GENERAL else 'the general group'}: {', '.join(others)}." if others else ""

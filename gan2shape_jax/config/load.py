@@ -54,24 +54,26 @@ def load_config(spec: str) -> ConfigDict:
 
     `spec` is `NAME[:VARIANT]` of a bundled one, `PATH.py[:VARIANT]`, or `PATH.yml[:VARIANT]`, a settings file of the
     published implementation. Every configuration has the variants `predict`, `scratch`, `quick`, `joint`, `lift`,
-    `finetune` and `train_detail`, also on top of one of its own: `church:published:lift`.
-
-    Raises:
-        ConfigError: there is no such configuration or variant, or its file does not run.
+    `finetune` and `train_detail`, also on top of one of its own: `church:published:lift`. Raises `ConfigError`: there
+    is no such configuration or variant, or its file does not run.
     """
     name, *variants = spec.split(":")
-    config, variants = _found(name, variants)
+    config, owned, variants = _found(name, variants)
     for variant in variants:
         if variant not in VARIANTS:
-            raise ConfigError(f"config {name} has no variant {variant!r} (it has {', '.join(VARIANTS)})")
+            has = ", ".join((*owned, *VARIANTS))
+            raise ConfigError(f"config {pathlib.Path(name).stem} has no variant {variant!r} (it has {has})")
         config = VARIANTS[variant](config.unlock()).lock()
     return config
 
 
-def _found(name: str, variants: list[str]) -> tuple[ConfigDict, list[str]]:
-    """Returns the locked configuration of a name or a path, the first variant included if it is its own; the others."""
+def _found(name: str, variants: list[str]) -> tuple[ConfigDict, tuple[str, ...], list[str]]:
+    """Returns the locked configuration of a name or a path, with the first variant if it is its own.
+
+    And its own variants, and those of `variants` that are left.
+    """
     if name.endswith((".yml", ".yaml")):
-        return load_yaml(name, load_config), variants
+        return load_yaml(name, load_config), (), variants
     if name in extensions.names("category"):
         module = extensions.load("category", name)
         return _made(vars(module), pathlib.Path(module.__file__), variants)
@@ -85,7 +87,11 @@ def _found(name: str, variants: list[str]) -> tuple[ConfigDict, list[str]]:
         if not bundled or path.is_absolute():
             raise ConfigError(f"there is no config file {name}; {_suggestion(path.stem)}")
         path = configs() / path.name
-    return _run(path, variants)
+    if not os.path.isfile(path):
+        raise ConfigError(f"{path} is not a file")
+    with _reported(f"{path} does not run"):
+        module = runpy.run_path(str(path))  # leaves no compiled copy beside it
+    return _made(module, path, variants)
 
 
 def _suggestion(name: str) -> str:
@@ -94,17 +100,10 @@ def _suggestion(name: str) -> str:
     return f"{hint}bundled are: {', '.join(names())}"
 
 
-def _run(path: pathlib.Path, variants: list[str]) -> tuple[ConfigDict, list[str]]:
-    """Runs a file, and its `get_config`."""
-    if not os.path.isfile(path):
-        raise ConfigError(f"{path} is not a file")
-    with _reported(f"{path} does not run"):
-        module = runpy.run_path(str(path))  # leaves no compiled copy beside it
-    return _made(module, path, variants)
-
-
-def _made(module: Mapping[str, Any], path: pathlib.Path, variants: list[str]) -> tuple[ConfigDict, list[str]]:
-    """Returns what the `get_config` of a file that has run gives, locked, and the variants that are not its own."""
+def _made(
+    module: Mapping[str, Any], path: pathlib.Path, variants: list[str]
+) -> tuple[ConfigDict, tuple[str, ...], list[str]]:
+    """Returns what `_found` does, of a file that has run."""
     with _reported(f"{path} does not run"):
         owned = tuple(module.get("VARIANTS", ()))
     make = module.get("get_config")
@@ -116,22 +115,18 @@ def _made(module: Mapping[str, Any], path: pathlib.Path, variants: list[str]) ->
         if path.parent == configs():
             what += f": nothing of it is bundled, and gan2shape-jax get {path.stem} downloads its weights"
         raise ConfigError(what)
-    if variants and variants[0] not in (*owned, *VARIANTS):
-        has = ", ".join((*owned, *VARIANTS))
-        raise ConfigError(f"config {path.stem} has no variant {variants[0]!r} (it has {has})")
     with _reported(f"get_config of {path} does not run"):
         config = make(*chosen)
         if path.parent != configs():
             config = _checked(config, path)
     if isinstance(record := module.get("CATEGORY"), categories.Category) and path.parent != configs():
         if config.category != record.name:
-            raise ConfigError(
-                f"{path}: CATEGORY describes {record.name!r}, but get_config gives the category {config.category!r}: "
-                "set config.category = CATEGORY.name"
-            )
+            given = f"get_config gives the category {config.category!r}: set config.category = CATEGORY.name"
+            raise ConfigError(f"{path}: CATEGORY describes {record.name!r}, but {given}")
         del config.category  # or it would be turned into plain text
-        config.category = categories.NameWithRecord.of(record)
-    return config.lock(), variants[len(chosen) :]
+        config.category = categories.NameWithRecord(record.name)
+        config.category.record = record
+    return config.lock(), owned, variants[len(chosen) :]
 
 
 def _needs_variant(get_config: Callable[..., Any]) -> bool:
@@ -185,12 +180,10 @@ def _drop_foreign_roots(config: ConfigDict, overrides: Collection[str] = ()) -> 
 
     dropped = [root for root in _ROOTS if data[root] and f"data.{root}" not in overrides and is_foreign(root)]
     if dropped:
-        warnings.warn(
-            f"dropped {', '.join(f'config.data.{root} {data[root]}' for root in dropped)}: of other images than those "
-            f"of config.data.image_root {data.image_root} ({'; '.join(_ROOTS[root] for root in dropped)}; name a "
-            "folder to set it)",
-            stacklevel=3,
-        )
+        folders = ", ".join(f"config.data.{root} {data[root]}" for root in dropped)
+        then = "; ".join(_ROOTS[root] for root in dropped)
+        of_others = f"of other images than those of config.data.image_root {data.image_root}"
+        warnings.warn(f"dropped {folders}: {of_others} ({then}; name a folder to set it)", stacklevel=3)
     data.update(dict.fromkeys(dropped, ""))
 
 
@@ -198,9 +191,7 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
     """Returns a locked copy with fields set from text, such as `{"schedule.use_mask": "True"}`.
 
     Changing `data.image_root` drops the bundled latents, masks and depths that the overrides do not set themselves.
-
-    Raises:
-        ConfigError: a field that does not exist (the message names the nearest one), or a text that is no value of it.
+    Raises `ConfigError` for a field that does not exist (it names the nearest one), or a text that is no value of it.
     """
     config = ConfigDict(config).copy_and_resolve_references().unlock()
     images, fields = config.data.image_root, schema.fields()
@@ -222,15 +213,15 @@ def _override(config: ConfigDict, path: str, text: str) -> None:
         set_field(config, path, None)
         return
     *parents, last = path.split(".")
-    alone = ConfigDict({last: 0 if field.default is None else field.default})  # its type decides how text is read
+    alone = {last: 0 if field.default is None else field.default}  # its type decides how text is read
     for parent in reversed(parents):
-        alone = ConfigDict({parent: alone})
+        alone = {parent: alone}
     try:
-        config_flags.DEFINE_config_dict("config", alone, flag_values=parsed, sys_argv=words, lock_config=False)
+        config_flags.DEFINE_config_dict("config", ConfigDict(alone), flag_values=parsed, sys_argv=words)
         parsed(words)
     except (flags.Error, ValueError, TypeError, MemoryError, RecursionError):
         raise ConfigError(f"config.{path} is {field.kind}, not {schema.shown(text)}") from None
-    value = schema.as_tuples(schema.flatten(alone)[path])
+    value = schema.as_tuples(schema.flatten(parsed.config)[path])
     if fault := field.fault(value):
         raise ConfigError(f"config.{path} {fault}")
     set_field(config, path, value)
@@ -244,8 +235,7 @@ def to_json(config: ConfigDict) -> str:
 def read_config(path: pathlib.Path) -> ConfigDict:
     """Returns the locked configuration in a run's `config.json`; fields that it lacks have defaults.
 
-    Raises:
-        UserError: the file cannot be read, or holds a configuration that no run could have had.
+    Raises `UserError`: the file cannot be read, or holds a configuration that no run could have had.
     """
     try:
         return config_of_tree(read_object(path, "a run's configuration"), path)

@@ -125,11 +125,8 @@ def load_yaml(path: str | pathlib.Path, load: Callable[[str], ConfigDict]) -> Co
     options |= {"schedule.stages": "stage_len_dict", "schedule.flip1": "flip1_cfg", "schedule.flip3": "flip3_cfg"}
     named = functools.partial(re.sub, r"config\.([\w.]*\w)", lambda field: options.get(field[1], field[0]))
     refuse(map(named, problems(config)))
-    if ignored := [name for name in values_given if name in IGNORED]:
-        warnings.warn(
-            f"{path}: ignored: {', '.join(ignored)} (no meaning here, see docs/how-to/migrating.md)",
-            stacklevel=2,
-        )
+    if ignored := ", ".join(name for name in values_given if name in IGNORED):
+        warnings.warn(f"{path}: ignored: {ignored} (no meaning here, see docs/how-to/migrating.md)", stacklevel=2)
     return config
 
 
@@ -187,13 +184,11 @@ def _impossible(values: dict[str, Any]) -> Iterator[str]:
         yield f"num_stage is {stages}: it must be from 1 to {_MOST_STAGES}"
     elif stages > 1 and not values["stage_len_dict2"]:
         yield f"num_stage is {stages} but stage_len_dict2, the iterations of the later stages, is missing"
-    border_depth, border = values["border_depth"], 0.7 * values["max_depth"] + 0.3 * values["min_depth"]
-    if border_depth and not math.isclose(border_depth, border, rel_tol=1e-6):
-        rule = f"0.7 max_depth + 0.3 min_depth, {border:.4g}"
-        yield f"border_depth is {border_depth}: here it is always {rule}; leave it out"
+    depth, border = values["border_depth"], 0.7 * values["max_depth"] + 0.3 * values["min_depth"]
+    if depth and not math.isclose(depth, border, rel_tol=1e-6):
+        yield f"border_depth is {depth}: here it is always 0.7 max_depth + 0.3 min_depth, {border:.4g}; leave it out"
     if values["load_gt_depth"] and "image" not in values["img_root"]:
-        rule = "load_gt_depth finds depths by writing depth for image in img_root"
-        yield f"{rule}, but {values['img_root']} has no image in it"
+        yield f"load_gt_depth replaces image in img_root by depth, but {values['img_root']} has no image in it"
 
 
 def _configuration(values: dict[str, Any], load: Callable[[str], ConfigDict]) -> ConfigDict:
@@ -201,8 +196,9 @@ def _configuration(values: dict[str, Any], load: Callable[[str], ConfigDict]) ->
     config = load(f"{base}:published_joint" if joint and base in _JOINTLY else f"{base}:published").unlock()
     if values["img_root"] != config.data.image_root:
         config.data.mask_root = ""  # the masks of our configuration do not belong to these images
-    checkpoint = pathlib.PurePath(values["gan_ckpt"])
-    endings = ("", ".pt", ".pth", ".pkl", ".safetensors")  # the converted file lies beside the original
+    checkpoint = pathlib.PurePath(values["gan_ckpt"])  # the converted file lies beside the original
+    if checkpoint.suffix in (".pt", ".pth", ".pkl", ".safetensors"):
+        checkpoint = checkpoint.with_suffix("")
     fields = {field: values[name] for name, (field, _) in OPTIONS.items() if field} | {
         "recipe": "joint" if joint else "train",
         "schedule.stages": (values["stage_len_dict"], *[values["stage_len_dict2"]] * (stages - 1)),
@@ -211,9 +207,7 @@ def _configuration(values: dict[str, Any], load: Callable[[str], ConfigDict]) ->
         "camera.rot_center_depth": values["rot_center_depth"] or (values["min_depth"] + values["max_depth"]) / 2,
         "checkpoint.keep": _KEEP_ALL if values["keep_num_checkpoint"] <= 0 else values["keep_num_checkpoint"],
         "data.depth_root": values["img_root"].replace("image", "depth") if values["load_gt_depth"] else "",
-        "gan.checkpoint": checkpoint.with_suffix(".safetensors").as_posix()
-        if checkpoint.suffix in endings
-        else f"{checkpoint}.safetensors",
+        "gan.checkpoint": f"{checkpoint.as_posix()}.safetensors",
     }
     for path, value in fields.items():
         set_field(config, path, value)

@@ -78,10 +78,8 @@ class Field:
         """Returns what is wrong with a value, to follow the field's name; '' if nothing is."""
         if fault := self.type_fault(value):
             return fault
-        right = True
-        if self.choices:
-            right = value in self.choices
-        elif self.low is not None and self.high is not None and value is not None:
+        right = not self.choices or value in self.choices
+        if self.low is not None and self.high is not None and value is not None:
             right = self.low <= value <= self.high and not (self.power_of_two and value & (value - 1))
         return "" if right else f"is {shown(value)}: it must be {self.limits}"
 
@@ -162,14 +160,10 @@ def no_field(path: str) -> str:
 
 
 def nearest(path: str, among: Collection[str]) -> str:
-    """Returns the name that a misspelt one most likely means; `optimizer.lr` is `optimizer.learning_rate`."""
+    """Returns the name that a misspelt one most likely means."""
     group, _, last = path.rpartition(".")
     if group and (real := difflib.get_close_matches(group, {name.rpartition(".")[0] for name in among}, n=1)):
         group, path = real[0], f"{real[0]}.{last}"
-    if len(last) < 4:  # initials
-        initials = re.compile(re.escape(f"{group}.") + "[a-z]*_".join(map(re.escape, last)) + "[a-z]*")
-        if match := next(filter(initials.fullmatch, among), None):
-            return match
     ends = {other: other.rpartition(".")[2] for other in among}
     if not group and (close := difflib.get_close_matches(last, ends.values(), n=1, cutoff=0.75)):
         return next(other for other in among if ends[other] == close[0])
@@ -214,10 +208,8 @@ def validate(config: ConfigDict) -> None:
     exists = config.category in categories() or getattr(config.category, "record", None)
     nearly = [] if exists else difflib.get_close_matches(config.category, categories(), 1, 0.85)
     if nearly:
-        warnings.warn(
-            f"config.category is {config.category!r}, a category of your own: did you mean {nearly[0]!r}?",
-            stacklevel=2,
-        )
+        own = f"config.category is {config.category!r}, a category of your own"
+        warnings.warn(f"{own}: did you mean {nearly[0]!r}?", stacklevel=2)
 
 
 def problems(config: ConfigDict) -> list[str]:
@@ -236,10 +228,8 @@ def _lists(values: dict[str, Any]) -> Iterator[str]:
     """Checks the fields that hold several values."""
     cuboid = values["prior.cuboid"]
     if not (_numbers(cuboid, 4) and min(cuboid[:3]) > 0):
-        yield (
-            f"config.prior.cuboid is {shown(cuboid)}: it must be length, width and height, greater than 0, and an "
-            "angle in degrees"
-        )
+        must = "it must be length, width and height, greater than 0, and an angle in degrees"
+        yield f"config.prior.cuboid is {shown(cuboid)}: {must}"
     light = values["sampling.rand_light"]
     if not _numbers(light, 7):
         yield f"config.sampling.rand_light is {shown(light)}: it must be seven numbers from -1000 to 1000"
@@ -251,10 +241,8 @@ def _lists(values: dict[str, Any]) -> Iterator[str]:
         rows = values[path]
         fits = 1 <= len(rows) <= 1000 and all(isinstance(row, tuple) and len(row) == 3 for row in rows)
         if not fits or not all(type(count) is int and 0 <= count <= 10**7 for row in rows for count in row):
-            yield (
-                f"config.{path} is {shown(rows)}: it must be 1 to 1000 triples of iteration counts such as "
-                "((600, 600, 400),), up to 10000000 each"
-            )
+            must = "it must be 1 to 1000 triples of iterations such as ((600, 600, 400),), up to 10000000 each"
+            yield f"config.{path} is {shown(rows)}: {must}"
     count = len(values["schedule.stages"])
     for path in ("schedule.flip1", "schedule.flip3"):
         if len(values[path]) < count or not all(isinstance(flip, bool) for flip in values[path]):
@@ -268,24 +256,19 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
     if not values["workdir"]:
         yield "config.workdir is empty: name a folder for the results"
     if separator and (scheme not in OBJECT_STORAGE or not place.strip("/")):
-        yield (
-            f"config.checkpoint.folder is {shown(values['checkpoint.folder'])}: it must be a folder of this machine "
-            f"or of object storage ({', '.join(f'{scheme}://BUCKET/...' for scheme in OBJECT_STORAGE)})"
-        )
+        buckets = ", ".join(f"{scheme}://BUCKET/..." for scheme in OBJECT_STORAGE)
+        must = f"it must be a folder of this machine or of object storage ({buckets})"
+        yield f"config.checkpoint.folder is {shown(values['checkpoint.folder'])}: {must}"
     if not re.fullmatch("[a-z][a-z0-9_-]{0,39}", category):
-        yield (
-            f"config.category is {shown(category)}: it must be one of {', '.join(categories())}, or a word "
-            "of your own of lower-case letters, digits, - and _"
-        )
+        must = f"it must be one of {', '.join(categories())}, or a word of your own of a-z, 0-9, - and _"
+        yield f"config.category is {shown(category)}: {must}"
     if source == "mean" and not values["lift.mean_mask"]:
         yield "config.data.mask_source is 'mean' but config.lift.mean_mask is empty: name the picture of that mask"
     parsed = "data.mask_source" if source == "parser" else "lift.masks"
     used = source == "parser" or values["recipe"] in LIFTS and values["lift.masks"] == "parser"
     if used and category_of(category).parser is None:
-        yield (
-            f"config.{parsed} is 'parser', but no parser finds objects of the category {category!r} (there are parsers "
-            f"for {', '.join(parsers())}): use other masks, such as files or the images' alpha channel"
-        )
+        why = f"no parser finds objects of the category {category!r} (there are parsers for {', '.join(parsers())})"
+        yield f"config.{parsed} is 'parser', but {why}: use other masks, such as files or the images' alpha channel"
     elif source == "parser" and not values["parsing.weights"]:
         yield "config.data.mask_source is 'parser' but config.parsing.weights is empty: name the parser's weights"
 
@@ -300,37 +283,27 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
     base = values["networks.group_base"] or default_group_base(size)
     side, frames = values["outputs.picture_size"] or max(size, 192), values["outputs.turntable_frames"]
     if recipe in _BEGINS_WITH and not pretrained:
-        yield (
-            f"config.recipe is {recipe!r} but config.networks.pretrained is empty: name {_BEGINS_WITH[recipe]}, or use "
-            "a variant that starts from random networks, such as ictface:scratch"
-        )
+        name = f"name {_BEGINS_WITH[recipe]}, or use a variant that starts from random ones, such as ictface:scratch"
+        yield f"config.recipe is {recipe!r} but config.networks.pretrained is empty: {name}"
     if recipe == "lift" and pretrained:
-        yield (
-            f"config.recipe is 'lift' but config.networks.pretrained is {shown(pretrained)}: a lift starts from random "
-            "networks; set it to '', or use the recipe 'finetune' or 'train_detail'"
-        )
+        why = "a lift starts from random networks; set it to '', or use the recipe 'finetune' or 'train_detail'"
+        yield f"config.recipe is 'lift' but config.networks.pretrained is {shown(pretrained)}: {why}"
     if batches > 1 and not (recipe in ("joint", *LIFTS) and values["schedule.average_gradients"]):
-        yield (
-            f"config.schedule.batches_per_iteration is {batches}: it needs a recipe that trains one set of networks "
-            "('joint', 'lift', ...) and config.schedule.average_gradients=True; set it to 0 or 1"
-        )
+        needs = "a recipe that trains one set of networks ('joint', 'lift', ...) and config.schedule.average_gradients"
+        yield f"config.schedule.batches_per_iteration is {batches}: it needs {needs}; set it to 0 or 1"
     for less, more in (("camera.min_depth", "camera.max_depth"), ("prior.near", "prior.far")):
         if not np.float32(values[less]) < np.float32(values[more]):  # which may be the same though the doubles differ
             yield f"config.{less} must be less than config.{more}"
     if width % base:
         yield f"config.networks.width {width} does not divide into config.networks.group_base {base} groups"
     if values["outputs.animation"] and frames * side**2 > MOST_GIF_PIXELS:
-        yield (
-            f"config.outputs.turntable_frames is {frames} at {side} pixels (config.outputs.picture_size): at most "
-            f"{MOST_GIF_PIXELS // side**2} frames fit in a GIF's memory, or config.outputs.animation=False"
-        )
+        most = f"at most {MOST_GIF_PIXELS // side**2} frames fit in a GIF's memory, or config.outputs.animation=False"
+        yield f"config.outputs.turntable_frames is {frames} at {side} pixels (config.outputs.picture_size): {most}"
     first = values["refinement.stages"][0]
     projects = values["refinement.samples"] == "projected"
     if not first[0] or (projects and values["refinement.new_encoder"] and not first[1]):
-        yield (
-            f"config.refinement.stages is {shown(values['refinement.stages'])}: its first step 1, which the samples "
-            "are drawn from, and its first step 2, for a new encoder (config.refinement.new_encoder), need an iteration"
-        )
+        must = "its first step 1, and its first step 2 for a new encoder (refinement.new_encoder), need an iteration"
+        yield f"config.refinement.stages is {shown(values['refinement.stages'])}: {must}"
     flips = zip(values["schedule.flip1"], values["schedule.flip3"], values["schedule.stages"])
     for stage, (flip1, flip3, _) in enumerate(flips, start=1):
         if flip1 and not flip3:
@@ -340,26 +313,19 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
 def gan_problems(config: ConfigDict, architecture: Architecture) -> list[str]:
     """Returns a sentence for each way in which a loaded GAN differs from `config.gan`."""
     gan, path = config.gan, config.gan.checkpoint
+    advice = "name the checkpoint of this category or set the field"
     problems = [
-        f"{path} has {field} {actual}, but config.gan.{field} is {shown(gan[field])}: name the checkpoint of this "
-        "category or set the field"
+        f"{path} has {field} {actual}, but config.gan.{field} is {gan[field]}: {advice}"
         for field, actual in (("size", architecture.size), ("style_dim", architecture.style_dim))
         if gan[field] != actual
     ]
     multiplier = gan.channel_multiplier
-    if multiplier and architecture.size >= 64 and architecture.channels[4] != 256 * multiplier:
-        problems.append(
-            f"{path} has {architecture.channels[4]} channels at 64 pixels, but config.gan.channel_multiplier "
-            f"{shown(multiplier)} means {shown(256 * multiplier)} (0 accepts any)"
-        )
+    if multiplier and architecture.size >= 64 and (channels := architecture.channels[4]) != 256 * multiplier:
+        means = f"config.gan.channel_multiplier {multiplier} means {256 * multiplier} (0 accepts any)"
+        problems.append(f"{path} has {channels} channels at 64 pixels, but {means}")
     if not architecture.discriminator_channels:
-        problems.append(
-            f"{path} has no discriminator, by whose features the method compares images. Convert it "
-            "again with --discriminator, a file of the same training that has one"
-        )
-    if gan.F1_d > architecture.mapping_layers:
-        problems.append(
-            f"config.gan.F1_d is {shown(gan.F1_d)}, but the mapping network of {path} has only "
-            f"{architecture.mapping_layers} layers"
-        )
+        advice = "convert it again with --discriminator, a file of the same training that has one"
+        problems.append(f"{path} has no discriminator, by whose features the method compares images: {advice}")
+    if gan.F1_d > (layers := architecture.mapping_layers):
+        problems.append(f"config.gan.F1_d is {gan.F1_d}, but the mapping network of {path} has only {layers} layers")
     return problems

@@ -73,13 +73,9 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
         raise ArgumentError(f"image has the shape {values.shape}: it must be (height, width, 3), red, green and blue")
     if values.dtype == np.uint8:
         return values
-    if values.dtype.kind != "f":
-        raise ArgumentError(f"image has the type {values.dtype}: it must be uint8 from 0 to 255, or floats in [0, 1]")
-    if values.min() < 0 or values.max() > 1:
-        raise ArgumentError(
-            f"image has values from {values.min():g} to {values.max():g}: floats must be in [0, 1] (divide by "
-            "255, or use x / 2 + 0.5 if they are in [-1, 1])"
-        )
+    if values.dtype.kind != "f" or values.min() < 0 or values.max() > 1:
+        given = f"has the type {values.dtype} and values from {values.min():g} to {values.max():g}"
+        raise ArgumentError(f"image {given}: it must be uint8, or floats in [0, 1] (x / 2 + 0.5 of [-1, 1])")
     return np.rint(values * 255).astype(np.uint8)
 
 
@@ -130,10 +126,8 @@ def latent_of(latent: Any, style_dim: int, layers: int | None = None, *, name: s
         layers = values.shape[1]
     if layers is not None and values.shape in ((layers, style_dim), (1, layers, style_dim)):
         return values.reshape(1, layers, style_dim)
-    raise ArgumentError(
-        f"{name} has the shape {values.shape}: this GAN takes ({style_dim},) or ({layers or 'layers'}, {style_dim}), "
-        "with or without a leading axis of 1"
-    )
+    taken = f"({style_dim},) or ({layers or 'layers'}, {style_dim}), with or without a leading axis of 1"
+    raise ArgumentError(f"{name} has the shape {values.shape}: this GAN takes {taken}")
 
 
 def load_latent(path: str | pathlib.Path, style_dim: int) -> Latent:
@@ -142,10 +136,9 @@ def load_latent(path: str | pathlib.Path, style_dim: int) -> Latent:
     It is a torch file with a tensor, or a dictionary with the entry `latent`; or `.npy`. Raises `UserError` for others.
     """
     content = _content(pathlib.Path(path))
-    if isinstance(content, dict):
-        if "latent" not in content:
-            raise UserError(f"latent file {path} is a dictionary without 'latent'")
-        content = content["latent"]
+    if isinstance(content, dict) and "latent" not in content:
+        raise UserError(f"latent file {path} is a dictionary without 'latent'")
+    content = content["latent"] if isinstance(content, dict) else content
     return latent_of(content, style_dim, name=f"latent file {path}")
 
 
@@ -153,7 +146,7 @@ def true_depth_of(depth: Any, size: int, max_depth: float) -> Map:
     """Returns a ground-truth depth (size, size), scene units, with the background at `max_depth`."""
     values = _float32(depth, "true_depth")
     if values.size and values.min() <= 0:
-        background = f"give the background the greatest depth, {max_depth:g} (config.camera.max_depth)"
+        background = f"that of the background is the greatest, {max_depth:g} (config.camera.max_depth)"
         raise ArgumentError(f"true_depth has values down to {values.min():g}: depths must be positive; {background}")
     return _depth(values, size, "true_depth", max_depth)
 
@@ -179,8 +172,7 @@ def _depth(values: Any, size: int, name: str, max_depth: float) -> np.ndarray:
         raise ArgumentError(f"{name} has the shape {values.shape}: ({size}, {size}) is expected (config.image_size)")
     depth = np.where((values <= 0) | (values > max_depth), np.float32(max_depth), values)
     if not (depth < np.float32(max_depth)).any():
-        nearer = f"none of it is nearer than {max_depth:g} (config.camera.max_depth)"
-        raise ArgumentError(f"{name} shows no object: {nearer}")
+        raise ArgumentError(f"{name} shows no object: none of it is nearer than config.camera.max_depth, {max_depth:g}")
     return depth
 
 
@@ -196,10 +188,8 @@ def load_mvn(path: str | pathlib.Path, dims: int | None = None) -> tuple[np.ndar
     mean, cov = (_float32(content[name], f"{name} of {path}", greatest=_GREATEST) for name in ("mean", "cov"))
     lengths = (4, 6) if dims is None else (dims,)
     if mean.ndim != 1 or mean.size not in lengths or cov.shape != (mean.size, mean.size):
-        raise UserError(
-            f"statistics file {path} has a mean of shape {mean.shape} and a covariance of {cov.shape}: a mean of "
-            f"length {' or '.join(map(str, lengths))} and its square covariance are needed"
-        )
+        needed = f"a mean of length {' or '.join(map(str, lengths))} and its covariance are needed"
+        raise UserError(f"statistics file {path} has arrays of shape {mean.shape} and {cov.shape}: {needed}")
     if not np.allclose(cov, cov.T, atol=1e-6) or np.linalg.eigvalsh((cov + cov.T) / 2).min() < -1e-6:
         raise UserError(f"statistics file {path}: its covariance is not symmetric and positive semi-definite")
     return mean, cov

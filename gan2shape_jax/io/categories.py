@@ -42,8 +42,7 @@ class Parser:
     home: str  # where else to get them
 
     def __str__(self) -> str:
-        name = "BiSeNet" if self.family == "bisenet" else "PSPNet"
-        return f"{name} of {self.data} ({self.classes} labels)"
+        return f"{'BiSeNet' if self.family == 'bisenet' else 'PSPNet'} of {self.data} ({self.classes} labels)"
 
     def fits(self, arch: ParserArchitecture) -> bool:
         """Whether a network of this architecture has these labels."""
@@ -96,20 +95,12 @@ class NameWithRecord(str):
 
     record: Category | None = None  # `ConfigDict` turns names that are assigned later into this class
 
-    @classmethod
-    def of(cls, record: Category) -> NameWithRecord:
-        """Returns the name of a record, with it."""
-        name = cls(record.name)
-        name.record = record
-        return name
-
 
 @functools.cache
 def categories() -> dict[str, Category]:
     """Returns the records of the bundled configurations, and of those that other packages add, by name."""
-    added = {name: extensions.load("category", name) for name in extensions.names("category")}
     modules = {path.stem: runpy.run_path(str(path)) for path in configs().glob("[a-z]*.py")}
-    modules |= {name: vars(module) for name, module in added.items()}
+    modules |= {name: vars(extensions.load("category", name)) for name in extensions.names("category")}
     records = ((name, module.get("CATEGORY")) for name, module in modules.items())
     return {name: record for stem, record in sorted(records) if record for name in (stem, record.name)}
 

@@ -42,13 +42,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     that takes more memory or time than such a file needs.
     """
     size = os.path.getsize(path) if os.path.isfile(path) else 0
-    return run_limited(
-        parse_checkpoint,
-        os.fspath(path),
-        memory=_MEMORY + _MULTIPLE * size,
-        seconds=_SECONDS + size // _BYTES_A_SECOND,
-        source=path,
-    )
+    memory, seconds = _MEMORY + _MULTIPLE * size, _SECONDS + size // _BYTES_A_SECOND
+    return run_limited(parse_checkpoint, os.fspath(path), memory=memory, seconds=seconds, source=path)
 
 
 def parse_checkpoint(path: str) -> Any:
@@ -65,10 +60,8 @@ def parse_checkpoint(path: str) -> Any:
     except OSError as error:
         raise io_error(error, f"{path} cannot be read") from error
     except _Refused as error:
-        raise UserError(
-            f"{path}: refused, because it holds {error}. Only tensors and plain values in lists and dictionaries are "
-            "read, and no code is run; if you trust its source, save it again as plain tensors"
-        ) from error
+        only = "Only tensors and plain values are read; if you trust its source, save it again as plain tensors"
+        raise UserError(f"{path}: refused, because it holds {error}. {only}") from error
     except Exception as error:  # a damaged pickle can raise anything
         what = f"{type(error).__name__}: {one_line(str(error)[:100])}"
         raise UserError(f"{path}: damaged, truncated or not a PyTorch file ({what}); download it again") from error
@@ -78,16 +71,12 @@ def _check_start(path: str, file: BinaryIO) -> None:
     """Raises `UserError` if the first bytes show that this is not a checkpoint."""
     head = file.read(16)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 * MIB:  # a length, then JSON
-        raise UserError(
-            f"{path} is a safetensors file: use it as it is (a StyleGAN2 as config.gan.checkpoint); only files "
-            "of PyTorch and NVIDIA are converted"
-        )
+        advice = "use it as it is (a StyleGAN2 as config.gan.checkpoint); PyTorch's and NVIDIA's files are converted"
+        raise UserError(f"{path} is a safetensors file: {advice}")
     if head.startswith(b"version https://"):
-        raise UserError(
-            f"{path} is a pointer of Git LFS, not the checkpoint itself: fetch that with `git lfs pull`, or download it"
-        )
+        raise UserError(f"{path} is a pointer of Git LFS, not the checkpoint itself: fetch that with `git lfs pull`")
     if head.lstrip().startswith(b"<"):
-        raise UserError(f"{path} is a web page (HTML), not a checkpoint: its download failed; download it again")
+        raise UserError(f"{path} is a web page (HTML), not a checkpoint: download it again")
     file.seek(0)
 
 

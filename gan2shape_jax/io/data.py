@@ -95,11 +95,10 @@ def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item
     if data.latent_root and (path := find_latent(data.latent_root, name)):
         latent = load_latent(path, config.gan.style_dim)
     if data.depth_root:
-        path = find_depth(data.depth_root, name)
-        if path is None:
+        if (file := find_depth(data.depth_root, name)) is None:
             missing = f"{pathlib.Path(data.depth_root) / stem_of(name)}{' or '.join(_DEPTH_KINDS)}"
             raise UserError(f"the true depth of {name} is missing: {missing}")
-        depth = load_depth(path, size, data.crop, config.camera.min_depth, config.camera.max_depth)
+        depth = load_depth(file, size, data.crop, config.camera.min_depth, config.camera.max_depth)
     mask, source = find_mask(config, name, square, image, run_parser=run_parser)
     if square.transparent and source != "alpha":
         path = pathlib.Path(data.image_root) / name
@@ -180,13 +179,11 @@ def find_mask(
 
 
 def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size: int | None = None) -> Mask:
-    """Returns the object mask in a file as (size, size) in [0, 1], resized by area averaging.
-
-    It is the picture's alpha channel if that separates an object, or else how bright it is. Warns of an inverted one.
+    """Returns the object mask in a file as (size, size) in [0, 1], resized by area averaging; see `grey_mask`.
 
     A mask with the same side as the image before cropping, `image_size`, or of the whole image (None), is cropped like
-    it; any other is taken to show the cropped square. Raises `UserError` for a file that is not a picture, not square
-    (without a crop, or for an image of another size), or black.
+    it; any other is taken to show the cropped square. Warns of an inverted one. Raises `UserError` for a file that is
+    not a picture, not square (without a crop, or for an image of another size), or black.
     """
     shorter, longer = image_files.picture_sides(path)
     if shorter != longer and crop is not None and image_size not in (None, shorter):
@@ -203,8 +200,7 @@ def load_mask(path: pathlib.Path, size: int, crop: int | None = None, image_size
 def parse_mask(config: ConfigDict, image: Image) -> Mask:
     """Returns the mask that the category's parser finds for an image in [-1, 1], all zero if it sees no object.
 
-    The parser is loaded for this image and freed afterwards. Raises `UserError` if its weights are missing, damaged or
-    those of another parser.
+    Raises `UserError` if the parser's weights are missing, damaged or those of another parser.
     """
     from gan2shape_jax.networks import parsing  # imports jax, which merely checking files should not wait for
 
@@ -220,10 +216,8 @@ def load_parser_of(config: ConfigDict) -> tuple[Parser, Any, Any]:
     assert parser is not None  # masks come from a parser only where the category has one
     arch, params = load_parser(weights)
     if not parser.fits(arch):
-        raise UserError(
-            f"parser weights {weights} are {arch.family} with {arch.classes} labels, but the category "
-            f"{config.category!r} needs {parser}: name its file with --config.parsing.weights"
-        )
+        needed = f"the category {config.category!r} needs {parser}: name its file with --config.parsing.weights"
+        raise UserError(f"parser weights {weights} are {arch.family} with {arch.classes} labels, but {needed}")
     return parser, arch, params
 
 
@@ -238,15 +232,14 @@ def load_parser(path: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
     from gan2shape_jax.networks.parsing import ParserArchitecture, parameter_shapes
 
     with open_safetensors(path, f"parser weights (config.parsing.weights): {_CONVERT}") as file:
-        if file.metadata.get("format") != PARSER_FORMAT:
-            stated = short(file.metadata.get("format", "not stated"))
-            raise UserError(f"{path} does not hold a parser (its format is {stated}); {_CONVERT}")
         try:
+            if file.metadata["format"] != PARSER_FORMAT:
+                raise ValueError(f"its format is {short(file.metadata['format'])}")
             fields = json.loads(file.metadata["architecture"])
             arch = ParserArchitecture(**{**fields, "blocks": tuple(fields["blocks"])})
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
-            raise UserError(f"{path}: its header does not describe a parser ({why}); {_CONVERT}") from error
+            raise UserError(f"{path} does not hold a parser ({why}); {_CONVERT}") from error
         fault = f"parser weights {path} do not match their header ({_CONVERT})"
         tensors = file.read_all(parameter_shapes(arch), fault)
     return arch, {name: jnp.asarray(value, jnp.float32) for name, value in tensors.items()}
@@ -268,8 +261,6 @@ def _absence(config: ConfigDict, name: str, file: pathlib.Path | None) -> str:
         return f"{name} has no alpha channel that shows an object (config.data.mask_source is 'alpha')"
     if file is not None:
         return f"the object mask of {name} is missing: {file}"
-    parser = ", or name the parser's weights with --config.parsing.weights"
-    return (
-        f"{name} has no object mask: put PNG files, white on the object, into a folder and name it with "
-        "--config.data.mask_root=FOLDER, or save the image with an alpha channel"
-    ) + parser * bool(category_of(config.category).parser)
+    parser = ", or name the parser's weights with --config.parsing.weights" * bool(category_of(config.category).parser)
+    files = "put PNG files, white on the object, into a folder and name it with --config.data.mask_root=FOLDER"
+    return f"{name} has no object mask: {files}, or save the image with an alpha channel{parser}"

@@ -57,15 +57,13 @@ def open_regular(path: _Path, *, limit: int | None = None) -> BinaryIO:
         raise UserError(f"{os.fspath(path)!r} is not a valid file name") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, not a file") from None
-    status, fault = os.fstat(file.fileno()), ""
+    status = os.fstat(file.fileno())
+    if stat.S_ISREG(status.st_mode) and (limit is None or status.st_size <= limit):
+        return file
+    file.close()
     if not stat.S_ISREG(status.st_mode):
-        fault = f"{path} is a {'named pipe' if stat.S_ISFIFO(status.st_mode) else 'device'}, not a file"
-    elif limit is not None and status.st_size > limit:
-        fault = f"{path} has {status.st_size / MIB:.1f} MiB: at most {limit / MIB:g} MiB are read"
-    if fault:
-        file.close()
-        raise UserError(fault)
-    return file
+        raise UserError(f"{path} is a named pipe or a device, not a file")
+    raise UserError(f"{path} has {status.st_size / MIB:.1f} MiB: at most {limit / MIB:g} MiB are read")
 
 
 def read_text(path: _Path, *, limit: int, encoding: str = "utf-8") -> str:

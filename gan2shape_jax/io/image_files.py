@@ -54,11 +54,7 @@ _LARGEST_EXIF = 65536  # bytes up to its first directory and that
 _AVIF, _HEIC = rb"....ftyp(avi|mif1.{0,40}avif)", rb"....ftyp(hei|hev|mif1|msf1)"
 _ALONE = {_AVIF: "AVIF", _HEIC: "HEIF"}
 # Common names of other formats, for messages.
-_OTHERS = {
-    _AVIF: "AVIF",
-    _HEIC: "HEIC",
-    rb"\s*(<\?xml|<!doctype|<html)": "a web page or XML: has a download failed?",
-}
+_OTHERS = {_AVIF: "AVIF", _HEIC: "HEIC", rb"\s*(<\?xml|<!doctype|<html)": "a web page: has a download failed?"}
 
 
 class Picture(NamedTuple):
@@ -83,16 +79,14 @@ def open_square(
     """
     picture, _ = _decoded(pathlib.Path(path))
     if picture.width != picture.height and not cut:
-        raise UserError(
-            f"{path} is {picture.width} x {picture.height} pixels and must be square: crop it to a square around the "
-            "object first, or set config.data.crop to the side of the centred square to crop"
-        )
+        advice = "crop it to a square around the object first, or set config.data.crop to the side of the centred one"
+        raise UserError(f"{path} is {picture.width} x {picture.height} pixels and must be square: {advice}")
     picture = central_square(picture)
     if picture.width < least:
         raise UserError(f"{path} is only {picture.width} pixels wide: at least {least} are needed")
     if expected is not None and picture.width < expected:
-        what = f"{path} is {picture.width} pixels wide and is enlarged to {expected}: expect a soft result"
-        warnings.warn(what, stacklevel=2)
+        soft = f"is enlarged to {expected}: expect a soft result"
+        warnings.warn(f"{path} is {picture.width} pixels wide and {soft}", stacklevel=2)
     return finished(picture, path)
 
 
@@ -262,8 +256,7 @@ def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.Im
                 picture.draft(None, (least[0], least[1]))
             width, height = picture.size
             if max(width, height) > LARGEST:
-                most = f"at most {LARGEST} a side, make it smaller first"
-                raise UserError(f"image {path} is {width} x {height} pixels: {most}")
+                raise UserError(f"image {path} is {width} x {height} pixels: at most {LARGEST} a side are read")
             # Besides its first picture, the photo, a multi-picture JPEG or HEIC holds previews and the like.
             if picture.format not in ("MPO", "HEIF"):
                 with contextlib.suppress(EOFError):
@@ -274,12 +267,11 @@ def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.Im
         raise
     except FileNotFoundError:
         raise UserError(f"image {path} does not exist") from None
-    except PermissionError:
-        raise UserError(f"image {path} cannot be read: permission denied") from None
     except Image.DecompressionBombError:
-        raise UserError(f"image {path} is too large: at most {LARGEST} pixels a side") from None
+        raise UserError(f"image {path} is too large: at most {LARGEST} pixels a side are read") from None
     except Exception as error:  # on damaged files, decoders raise OSError, SyntaxError, struct.error and more
-        raise UserError(f"image {path} is damaged or truncated: {error}") from error
+        what = "cannot be read" if isinstance(error, PermissionError) else "is damaged or truncated"
+        raise UserError(f"image {path} {what}: {error}") from error
 
 
 def _decoded(path: pathlib.Path, *, alone: bool = False) -> tuple[Image.Image, int]:
@@ -349,6 +341,5 @@ def _from_deep(picture: Image.Image, path: str | pathlib.Path) -> Image.Image:
     """Scales a 16-bit picture to 8 bits; Pillow's own conversion would clip it to white."""
     values = np.asarray(picture)
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        fault = f"{picture.mode} pixels, floating-point numbers or outside 0 to 65535"
-        raise UserError(f"{path} has {fault}: save it with 8 or 16 bits")
+        raise UserError(f"{path} has pixels that are not whole numbers from 0 to 65535: save it with 8 or 16 bits")
     return Image.fromarray(np.round(values / 257).astype(np.uint8))

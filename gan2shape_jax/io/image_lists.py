@@ -55,21 +55,20 @@ def names_of(config: ConfigDict) -> list[str]:
 
 
 def read_names(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> list[str]:
-    """Returns the names in a list, UTF-8.
+    """Returns the names in a list, UTF-8; without the images' folder, the first word of a line counts.
 
-    The images' folder tells names with spaces from further columns; without it the first word counts. Raises
-    `UserError` for a list that is missing, unreadable, larger than 64 MiB or empty, and, with the line number, for a
-    name that is not usable or clashes with another.
+    Raises `UserError` for a list that is missing, unreadable, larger than 64 MiB or empty, and, with the line number,
+    for a name that is not usable or clashes with another.
     """
     numbers, names = [], []
     for number, line in enumerate(_read(path).replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
         entry = line.strip(" \t")
         if not entry or entry.startswith("#"):
             continue
-        try:
-            names.append(_name_in(entry, root))
-        except ValueError as error:
-            raise UserError(f"image list {path}, line {number}: {error}") from None
+        name, fault = _name_in(entry, root)
+        if fault:
+            raise UserError(f"image list {path}, line {number}: {_shown(name)} {fault}")
+        names.append(name)
         numbers.append(number)
     if not names:
         raise UserError(f"image list {path} names no image: write one file name per line")
@@ -92,20 +91,17 @@ def _read(path: str | os.PathLike[str]) -> str:
         raise UserError(f"image list {path} cannot be read: {error}") from error
 
 
-def _name_in(entry: str, root: str | os.PathLike[str] | None) -> str:
-    first = re.split("[ \t]", entry, maxsplit=1)[0]
-    name = first
+def _name_in(entry: str, root: str | os.PathLike[str] | None) -> tuple[str, str]:
+    """Returns the name in a line, and what is wrong with it, or ''."""
+    name = first = re.split("[ \t]", entry, maxsplit=1)[0]
     if entry.startswith('"'):
         if not (quoted := _QUOTED.fullmatch(entry)):
-            how = r"close it at the end of the name, with a space before further columns (inside, write \")"
-            raise ValueError(f"{_shown(entry)} begins with a quotation mark: {how}")
+            return entry, r"begins with a quotation mark: close it at the end of the name (inside, write \")"
         name = re.sub(r'\\(["\\])', r"\1", quoted[1])
     elif entry != first and root is not None:
         there = (name for name in (entry, first) if not fault_of(name) and os.path.isfile(f"{root}/{name}"))
         name = next(there, first if "." in first else entry)
-    if fault := fault_of(name):
-        raise ValueError(f"{_shown(name)} {fault}")
-    return name
+    return name, fault_of(name)
 
 
 def stem_of(name: str) -> str:

@@ -1,9 +1,4 @@
-"""Files that a configuration needs, which of them are missing, and how to get them.
-
-The published weights, images, latents and statistics are attached to a release of the method's
-reference implementation; its StyleGAN2 weights have to be converted. Nothing is downloaded
-here.
-"""
+"""Files that a configuration needs, which of them are missing, and how to get them. Nothing is downloaded here."""
 
 import contextlib
 import dataclasses
@@ -31,14 +26,12 @@ _LPIPS = "https://github.com/richzhang/PerceptualSimilarity (lpips/weights/v0.1/
 _VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"
 _OUT = "OUT.safetensors"  # if no target is named
 _NAMED = 20  # files that one message lists
+_ADD = "add them, remove the images from the list"
 # What an image's files are, and what to do without them, by the folder's field in `config.data`.
 _OF_IMAGES = {
     "latent_root": ("latent", "--config.data.latent_root= finds all by inverting the GAN"),
-    "depth_root": (
-        "true depth",
-        "add them, remove the images from the list, or use --config.data.depth_root= for no evaluation",
-    ),
-    "mask_root": ("object mask", "add them, or remove the images from the list"),
+    "depth_root": ("true depth", f"{_ADD}, or use --config.data.depth_root= for no evaluation"),
+    "mask_root": ("object mask", f"{_ADD}, or use other masks"),
 }
 
 
@@ -66,7 +59,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
         files.append(RequiredFile(field, operator.attrgetter(field)(config), folder, advice))
 
     data, trains = config.data, config.recipe != "predict"
-    lift, distances = config.recipe in ("lift", "finetune", "train_detail"), sorted(perceptual_distances(config))
+    lift = config.recipe in ("lift", "finetune", "train_detail")
     if trains:  # prediction uses the GAN and latents if there are any
         path = config.gan.checkpoint
         beside = [_beside(path, kind) for kind in (".pt", ".pth", ".pkl")]
@@ -99,8 +92,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
         source, path = required_source(config, names), config.parsing.weights
         parser = category_of(config.category).parser
         if source == "file":
-            what = "object masks NAME.png, white on the object, in a folder of your choice"
-            need("data.mask_root", what, folder=True)
+            need("data.mask_root", "object masks NAME.png, white on the object, in any folder", folder=True)
         elif source == "mean":
             need("lift.mean_mask", "a picture that is white where the object usually is, for --config.lift.masks=mean")
         elif source == "parser" and parser is not None:
@@ -111,13 +103,13 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
     if config.networks.pretrained:
         start = "or --config.recipe=train --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         need("networks.pretrained", start if trains and not lift else "networks.safetensors of a joint run")
-    for name in distances if trains else ():
-        if name == "lpips" or (name in extensions.names("distance") and extensions.load("distance", name).load):
-            advice = f"parameters of the distance {name!r}"
-            if name == "lpips":
-                command = convert_command("vgg16-397923af.pth", "vgg.pth", target=config.loss.lpips_weights or _OUT)
-                advice = f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}"
-            need(f"loss.{name}_weights", f"{advice}; --config.loss.perceptual=discriminator needs none")
+    without = "--config.loss.perceptual=discriminator needs none"
+    for name in sorted(perceptual_distances(config)) if trains else ():
+        if name == "lpips":
+            command = convert_command("vgg16-397923af.pth", "vgg.pth", target=config.loss.lpips_weights or _OUT)
+            need("loss.lpips_weights", f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}; {without}")
+        elif name in extensions.names("distance") and extensions.load("distance", name).load:
+            need(f"loss.{name}_weights", f"parameters of the distance {name!r}; {without}")
     return files
 
 
@@ -130,9 +122,7 @@ def perceptual_distances(config: ConfigDict) -> set[str]:
 def _published(file: str) -> str:
     """Returns the name by which `gan2shape-jax get` makes a file of that name; '' if it does not."""
     entries = tomllib.loads(pathlib.Path(bundled.asset("published.toml")).read_text(encoding="utf-8"))["entries"]
-    return next(
-        (name for name, entry in entries.items() if any(product["file"] == file for product in entry["gives"])), ""
-    )
+    return next((name for name, entry in entries.items() if file in [given["file"] for given in entry["gives"]]), "")
 
 
 def _beside(path: str, suffix: str) -> str:
@@ -166,20 +156,17 @@ def absent_of_images(config: ConfigDict, names: Sequence[str]) -> dict[str, list
 
     Folders that are not given or do not exist are left out, and so are masks that may come from elsewhere.
     """
-    there: dict[str, Callable[[str, str], object]] = {
-        "latent_root": find_latent,
-        "depth_root": find_depth,
-        "mask_root": lambda root, name: find(root, stem_of(name), (".png",)) or _mask_elsewhere(config, name),
-    }
+
+    def has_mask(root: str, name: str) -> bool:
+        if find(root, stem_of(name), (".png",)) or config.data.mask_source not in ("auto", "file"):
+            return True
+        parsed = category_of(config.category).parser and os.path.isfile(config.parsing.weights)
+        return config.data.mask_source == "auto" and (bool(parsed) or has_alpha(f"{config.data.image_root}/{name}"))
+
+    there: dict[str, Callable[[str, str], object]]
+    there = {"latent_root": find_latent, "depth_root": find_depth, "mask_root": has_mask}
     roots = {field: config.data[field] for field in there if os.path.isdir(config.data[field])}
     return {field: [name for name in names if not there[field](root, name)] for field, root in roots.items()}
-
-
-def _mask_elsewhere(config: ConfigDict, name: str) -> bool:
-    if config.data.mask_source != "auto":
-        return config.data.mask_source != "file"
-    parsed = category_of(config.category).parser and os.path.isfile(config.parsing.weights)
-    return bool(parsed) or has_alpha(pathlib.Path(config.data.image_root) / name)
 
 
 def require_images(config: ConfigDict, names: Sequence[str]) -> None:

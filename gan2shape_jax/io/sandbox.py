@@ -43,9 +43,7 @@ class Record:
     fields: dict[str, Any]
 
 
-def run_limited(
-    function: Callable[..., Any], *args: Any, memory: int = 2048 * MIB, seconds: int = 60, source: object
-) -> Any:
+def run_limited(function: Callable[..., Any], *args: Any, memory: int, seconds: int, source: object) -> Any:
     """Calls a function of a module in a child process with plain data (paths as text), and returns its result.
 
     The child has the environment and the import path of the parent, but for the current folder: a `json.py` that lies

@@ -85,7 +85,7 @@ def test_results_without_truth_keep_what_needs_none(tmp_path, capsys):
     assert main([str(folder)]) == 0
     shown = capsys.readouterr().out
     assert "the result has no true depth" in shown and "0.250" in shown and "SIDE |" not in shown
-    assert "images of several sizes (16, 32 pixels)" in shown
+    assert "images of several sizes: normals" in shown
 
 
 def test_comparison_pairs_by_name_and_says_what_is_left_over(two_runs):
@@ -108,7 +108,7 @@ def test_images_of_other_sizes_and_other_truths_are_not_compared():
     assert comparison.differences["side"].count == 1 and comparison.differences["side"].mean == 1.0
     assert comparison.differences["inversion_l1"].count == 2 and comparison.differences["inversion_l1"].mean == 2.0
     assert comparison.notes == [
-        "a: of different sizes (64 and 128 pixels for a), not compared",
+        "a: of different sizes, not compared",
         "b: the runs' true depths differ, depth errors not compared",
     ]
 

@@ -112,7 +112,7 @@ def test_ways_to_name_a_config_agree_in_any_folder(tmp_path, monkeypatch, place)
         ("ictface:quik", "no variant 'quik' .it has predict, scratch, quick"),
         ("church", "church is church:published: nothing of it is bundled, and gan2shape-jax get church downloads"),
         ("church:quick", "church is church:published"),
-        ("church:published:quik", "no variant 'quik' .it has predict, scratch"),
+        ("church:published:quik", "no variant 'quik' .it has published, predict, scratch"),
         ("ictface:quick:published", "no variant 'published'"),
         ("no/such.py", "no config file no/such.py"),
         ("../gan2shape_jax/errors", "there is no config"),

@@ -37,8 +37,7 @@ def test_override_takes_the_type_of_its_field_and_changes_nothing_else(field):
         ("schedule.use_msk", r"config.schedule.use_mask\?"),
         ("use_mask", r"config.schedule.use_mask\?"),
         ("data.images_root", r"config.data.image_root\?"),
-        ("optimizer.lr", r"config.optimizer.learning_rate\?"),
-        ("optim.lr", r"config.optimizer.learning_rate\?"),
+        ("optim.learningrate", r"config.optimizer.learning_rate\?"),
         ("sampling.batchsize", r"config.sampling.batch_size\?"),
         ("gan", "is a group of fields"),
     ],
@@ -262,7 +261,6 @@ def test_help_on_a_group_lists_its_fields_and_no_others():
     [
         (["--help=schedul"], "schedul.*nearest is --help=schedule;"),
         (["--help=schedule.stage"], "nearest is --help=schedule.stages"),
-        (["--help=optimizer.lr"], "nearest is --help=optimizer.le"),
         (["--help=all", "--config=ictfac"], "did you mean ictface"),
     ],
 )

@@ -206,14 +206,6 @@ def test_no_mutated_file_ends_in_anything_but_a_configuration_or_a_sentence(tmp_
             assert "a.yml" in str(error) and len(str(error)) < 4000, raw
 
 
-@pytest.mark.parametrize(
-    ("argument", "instead"), [("--seed=3", "here: --config.seed=N"), ("--launcher=pytorch", "leave it out")]
-)
-def test_launch_options_of_the_published_code_are_answered(capsys, argument, instead):
-    assert program.main(["--config=ictface", argument]) == 2
-    assert instead in capsys.readouterr().err
-
-
 def test_every_option_is_documented():
     text = (_ROOT / "docs/how-to/migrating.md").read_text()
     assert [name for name in (*OPTIONS, *IGNORED) if f"`{name}`" not in text] == []

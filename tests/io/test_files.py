@@ -21,8 +21,8 @@ from gan2shape_jax.io.sandbox import Record, run_limited
 @pytest.mark.parametrize(
     "name, why",
     [
-        ("pipe", "a named pipe, not a file"),  # without waiting for who writes to it
-        ("/dev/zero", "a device, not a file"),
+        ("pipe", "a named pipe or a device, not a file"),  # without waiting for who writes to it
+        ("/dev/zero", "a named pipe or a device, not a file"),
         ("", "a folder, not a file"),
         ("a.txt", "at most"),
         ("a\0b", "is not a valid file name"),
@@ -247,7 +247,9 @@ def refuse():
 def test_data_come_back_as_they_went_in():
     arrays = [np.arange(6).reshape(2, 3)[:, ::2], np.asarray(3, np.float32), np.zeros((0, 3), bool), np.ones(4, "<f2")]
     value = {"a": [1, None, True, "é\n\ud800", 2.5, float("inf")], 3: (b"\x00\xff", {1})}
-    actual = run_limited(copy.copy, value | {"r": Record("X", {"y": arrays, (1, 2): 0})}, source="F")
+    actual = run_limited(
+        copy.copy, value | {"r": Record("X", {"y": arrays, (1, 2): 0})}, memory=2048 * MIB, seconds=60, source="F"
+    )
     back = actual["r"].fields.pop("y")
     assert actual == {"a": value["a"], "3": ["\x00\xff", [1]], "r": Record("X", {})}
     for array, expected in zip(back, arrays, strict=True):

@@ -33,40 +33,25 @@ _OF_NETWORKS = {"--group-base": "group_base", "--picture": "picture"}
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = (
-        "Converts other programs' weights to the files that this one reads. IN is recognised by its content, see "
-        "below.\nPyTorch is not needed, and nothing in the files is executed."
-    )
+    about = "Converts other programs' weights to the files that this one reads. IN is recognised by its content."
     parser, path = option_types.parser("convert", about, _KINDS), option_types.path
     parser.add_argument("sources", metavar="IN", type=path("IN"), nargs="+", help="the checkpoint, .pt, .pth or .pkl")
     out = "the file to write (.npz for statistics)"
     parser.add_argument("target", type=path("OUT"), metavar="OUT.safetensors", help=out)
-    sheet = "where to draw samples of a GAN, or what parsers and shape networks do with a picture (default: beside OUT)"
+    sheet = "where to draw samples of a GAN, or the labels of a picture by a parser (default: beside OUT)"
     option_types.add_path(parser, "--sheet", "OUT.png", sheet)
     parser.add_argument("--no-sheet", action="store_true", help="draw nothing")
     option_types.add_overwrite(parser)
-    parser.add_argument(
-        "--class",
-        dest="class_index",
-        type=option_types.whole("--class", 0, 10**6),
-        metavar="N",
-        help="the class that a conditional generator draws, from 0 on; convert once for each class",
-    )
+    index, about = option_types.whole("--class", 0, 10**6), "the class that a conditional generator draws, from 0 on"
+    parser.add_argument("--class", dest="class_index", type=index, metavar="N", help=f"{about}; convert once for each")
     other = "a checkpoint of the same family with the discriminator, if IN has none"
     option_types.add_path(parser, "--discriminator", "OTHER", other)
-    square = "square picture to try converted networks on (default: a rendered face)"
+    square = "square picture to try a parser on (default: a rendered face)"
     option_types.add_path(parser, "--picture", "IN.png", square)
-    parser.add_argument(
-        "--group-base",
-        type=option_types.whole("--group-base", 0, 1024),
-        metavar="N",
-        help="groups of the first normalisation of depth and albedo networks (default: as published)",
-    )
-    parser.add_argument(
-        "--license-note",
-        metavar="TEXT",
-        help="licence of the weights, for the header (default: that of the family, if known)",
-    )
+    groups = "groups of the first normalisation of depth and albedo networks (default: as published)"
+    parser.add_argument("--group-base", type=option_types.whole("--group-base", 0, 1024), metavar="N", help=groups)
+    licence = "licence of the weights, for the header (default: that of the family, if known)"
+    parser.add_argument("--license-note", metavar="TEXT", help=licence)
     return parser
 
 
@@ -99,9 +84,7 @@ def convert_files(argv: Sequence[str] | None = None) -> None:
 
 def _gan(args: argparse.Namespace, source: foreign.Source) -> gans.Converted:
     if len(args.sources) > 1:
-        raise UserError(
-            f"{source.path} is {source.family.title}: convert it alone (its discriminator: --discriminator)"
-        )
+        raise UserError(f"{source.path} is {source.family.title}: convert it alone (with --discriminator)")
     chosen = {name: getattr(args, name) for name in _OF_GANS.values()}
     return gans.read_checkpoint(source.path, **chosen, source=source)
 

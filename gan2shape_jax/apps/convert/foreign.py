@@ -59,7 +59,7 @@ def read_source(path: str | os.PathLike, tool: str | None = None) -> Source:
     return Source(path, content, family, sha256(path))
 
 
-def tensors_of(content: Any, path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
+def tensors_of(content: Any, path: str | os.PathLike) -> tuple[dict[str, np.ndarray], list[str]]:
     """Returns the tensors of one network, and the names of what is stored beside them.
 
     The network is the dictionary itself or its entry `state_dict`; a prefix `module.` is removed. Raises `UserError` if
@@ -75,7 +75,7 @@ def tensors_of(content: Any, path: pathlib.Path) -> tuple[dict[str, np.ndarray],
         if not (isinstance(name, str) and isinstance(value, np.ndarray) and value.dtype.kind in "fiub")
     ]
     if strange:
-        raise UserError(f"{path}: holds values that are not tensors: {listed(strange, 8)}")
+        raise UserError(f"{path}: it holds values that are not tensors: {listed(strange, 8)}")
     wrapped = all(name.startswith(_WRAPPER) for name in state)
     return {name.removeprefix(_WRAPPER) if wrapped else name: value for name, value in state.items()}, beside
 
@@ -91,7 +91,7 @@ class Converted:
         suffix: extension of the file to be written.
         ignored: names in the source that nothing here needs.
         notes: what the user has to know, one sentence each, where OUT stands for the file.
-        draw: draws what the converted weights do with a square picture, for visual inspection; None draws nothing.
+        draw: draws what a parser sees in a square picture; None for other networks.
     """
 
     summary: str
@@ -190,10 +190,8 @@ def flattened(name: str, ours: Shape) -> Tensor:
 def require_square(sides: Shape, source: str | os.PathLike) -> None:
     """Raises `UserError` if the generator's constant input has these two sides, and they differ."""
     if len(set(sides)) > 1:
-        raise UserError(
-            f"{source}: its pictures are not square (its constant input is {sides[0]} x {sides[1]}, as that of "
-            "StyleGAN-Human), and only square ones are supported"
-        )
+        sizes = f"its constant input is {sides[0]} x {sides[1]}, as that of StyleGAN-Human"
+        raise UserError(f"{source}: its pictures are not square ({sizes}), and only square ones are supported")
 
 
 def params_of(networks: Mapping[str, tuple[str, Table, State]], source: str | os.PathLike) -> Params:

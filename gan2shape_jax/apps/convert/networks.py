@@ -15,20 +15,15 @@ from typing import Any
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
-from PIL import Image
 
 from gan2shape_jax.apps.convert.foreign import Converted, Source, State, read_source, tensors_of
 from gan2shape_jax.apps.convert.perception import convert_lpips, convert_parser
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.arrays import load_mvn
-from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.weights import NETWORKS
 from gan2shape_jax.method import models
-from gan2shape_jax.method.factors import ViewRange, blend_border, depth_from_raw, light_from_raw, view_from_raw
 from gan2shape_jax.method.settings import NetworkSizes
 from gan2shape_jax.networks.modules import default_group_base
-from gan2shape_jax.results import pictures, surface
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.network_files import params_from_torch, torch_tensors
 
@@ -36,22 +31,14 @@ _MOST_LEVELS = 8  # doublings from 4 pixels: 1024
 _WIDEST = 2**12
 _MOST_FEATURES = 2**27  # numbers in the features of one image; the published networks have 2 ** 20
 _REQUIRED = ("depth", "albedo", "view", "light")
-_TILE = 192
 _LICENCE = {
     "gan2shape": "MIT, Copyright (c) 2021 Xingang Pan (github.com/XingangPan/GAN2Shape)",
     "unsup3d": "MIT, Copyright (c) 2020 elliottwu (github.com/elliottwu/unsup3d)",
 }
-# The halves of LPIPS: what they are, and the other one.
-_HALVES = {
-    "vgg16": (
-        "VGG16",
-        "name LPIPS' linear weights too (weights/v0.1/vgg.pth of github.com/richzhang/PerceptualSimilarity)",
-    ),
-    "lpips_linear": (
-        "LPIPS' linear weights",
-        "name VGG16 too (https://download.pytorch.org/models/vgg16-397923af.pth)",
-    ),
-}
+_TWO_FILES = (
+    "only LPIPS is two files, torchvision's VGG16 (https://download.pytorch.org/models/vgg16-397923af.pth) and its "
+    "linear weights (weights/v0.1/vgg.pth of github.com/richzhang/PerceptualSimilarity): name both, or one other"
+)
 
 
 def convert(
@@ -65,24 +52,14 @@ def convert(
     sources: dict[str, Source] = {}
     for number, path in enumerate(paths):
         source = first if first is not None and not number else read_source(path, NETWORKS)
-        family = source.family.name
-        if family == "lpips" and not any(
-            str(name).removeprefix("module.").startswith("net.") for name in source.content
-        ):
+        family, names = source.family.name, (str(name).removeprefix("module.") for name in source.content)
+        if family == "lpips" and not any(name.startswith("net.") for name in names):
             family = "lpips_linear"  # without its VGG16
-        if family in sources:
-            raise UserError(f"{sources[family].path} and {path} are of the same kind: convert them one at a time")
         sources[family] = source
-    if sources.keys() in ({"lpips"}, _HALVES.keys()):
+    if sources.keys() in ({"lpips"}, {"vgg16", "lpips_linear"}) and len(sources) == len(paths):
         return convert_lpips(sources)
-    if len(sources) > 1:
-        whole = f"{sources['lpips'].path} is all of LPIPS: convert it alone" if "lpips" in sources else ""
-        alone = whole or "only LPIPS is two files"
-        raise UserError(f"{' and '.join(map(str, paths))} do not belong together: {alone}")
-    ((family, source),) = sources.items()
-    if family in _HALVES:
-        what, other = _HALVES[family]
-        raise UserError(f"{source.path} is {what} alone: {other}")
+    if len(paths) > 1 or family in ("vgg16", "lpips_linear"):
+        raise UserError(f"{' and '.join(map(str, paths))}: {_TWO_FILES}")
     if family in _LICENCE:
         return _shape_networks(source, group_base or 0)
     return _statistics(source) if family == "mvn" else convert_parser(source)
@@ -143,15 +120,12 @@ def _shape_networks(source: Source, group_base: int) -> Converted:
     if "encoder" not in states:
         notes.append("It has no encoder: that network is initialised by the seed.")
     if family == "unsup3d":
-        notes.append(
-            "Its view and light networks give the whole view and light, not what is added to a mean: "
-            "--config.sampling.add_mean_V=False --config.sampling.add_mean_L=False"
-        )
+        settings = "--config.sampling.add_mean_V=False --config.sampling.add_mean_L=False"
+        notes.append(f"Its networks give the whole view and light, not what is added to a mean: {settings}")
     return Converted(
         summary=f"{', '.join(params)} networks of {sizes.image_size} pixels, width {sizes.width}",
         tensors={name: np.ascontiguousarray(value) for name, value in flatten_dict(params, sep="/").items()},
         header=header,
-        draw=lambda picture: _sheet(picture, params, modules, sizes),
         ignored=tuple(str(name) for name in source.content if name not in names),
         notes=tuple(notes),
     )
@@ -167,21 +141,18 @@ def _states(source: Source) -> dict[str, State]:
         elif ours in _REQUIRED:
             missing.append(theirs)
     if missing:
-        raise UserError(
-            f"{source.path}: {', '.join(missing)} missing; a checkpoint with all of netD, netA, netV and netL is needed"
-        )
+        raise UserError(f"{source.path}: {', '.join(missing)} missing; all of netD, netA, netV and netL are needed")
     return states
 
 
 def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Sizes:
     try:
-        size, kernels = 0, sum(value.ndim == 4 for value in states["depth"].values())
-        for side in (4 << levels for levels in range(2, _MOST_LEVELS + 1)):
-            modules = models.modules_of(side, NetworkSizes(1, 1, 1, 1), 1)
+        kernels = sum(value.ndim == 4 for value in states["depth"].values())
+        for size in (4 << levels for levels in range(2, _MOST_LEVELS + 1)):
+            modules = models.modules_of(size, NetworkSizes(1, 1, 1, 1), 1)
             if sum(len(tensor.shape) == 4 for tensor in torch_tensors(modules["depth"]).values()) == kernels:
-                size = side
                 break
-        if not size:
+        else:
             raise ValueError(f"{len(states['depth'])} tensors in netD")
 
         def channels(network: str, layer: str) -> int:
@@ -202,69 +173,27 @@ def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Siz
             raise ValueError(f"sizes of {', '.join(map(str, dataclasses.astuple(sizes)))}")
         return sizes
     except (IndexError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{source.path}: the size of the networks does not follow from its tensors "
-            f"({type(error).__name__}: {error}); netD.network.0.weight and the like are needed"
-        ) from error
+        what = f"the size of the networks does not follow from its tensors ({type(error).__name__}: {error})"
+        raise UserError(f"{source.path}: {what}; netD.network.0.weight and the like are needed") from error
 
 
 def _params(module: Any, state: State, ours: str, source: Source) -> dict[str, Any]:
-    theirs = network_files.TORCH_NAMES[ours]
     try:
-        params = params_from_torch(module, state)
+        return jax.tree.map(np.asarray, params_from_torch(module, state))
     except (UserError, ValueError) as error:
-        advice = ""
-        if "groups" in str(error):
-            advice = "; name the groups of its first normalisation with --group-base"
-        raise UserError(f"{source.path}: {theirs}: {error}{advice}") from error
-    return jax.tree.map(np.asarray, params)
-
-
-def _sheet(picture: Image.Image, params: Mapping[str, Any], modules: Mapping[str, Any], sizes: _Sizes) -> Image.Image:
-    """Draws the factors that the networks predict from a picture, seen from the front; view and light as numbers."""
-    camera = Camera(image_size=sizes.image_size)
-    shown = np.asarray(crop_and_resize(picture, None, sizes.image_size), np.float32) / 127.5 - 1
-
-    def ask(name: str) -> jax.Array:
-        return jax.jit(modules[name].apply)({"params": params[name]}, shown[None])[0]
-
-    depth = np.asarray(blend_border(depth_from_raw(ask("depth")[..., 0], camera), camera))
-    albedo = np.asarray(ask("albedo"))
-    view, light = np.asarray(view_from_raw(ask("view"), ViewRange())), np.asarray(light_from_raw(ask("light")))
-    normals = surface.normals(depth, camera)
-    lit = surface.lit(albedo, surface.shading(normals, light))
-    near, far = pictures.depth_range(depth, np.ones_like(depth))
-    tiles = [
-        ("the picture", pictures.to_uint8(shown)),
-        (f"depth, {near:.3f} to {far:.3f}", pictures.colour_depth(depth, near, far)),
-        ("normals", pictures.to_uint8(normals)),
-        ("albedo", pictures.to_uint8(albedo)),
-        ("albedo under its light", pictures.to_uint8(lit)),
-    ]
-    turned = ", ".join(f"{angle:+.1f}" for angle in np.degrees(view[:3]))
-    return pictures.contact_sheet(
-        [("Seen from the front", [pictures.Tile(pictures.enlarge(p, _TILE), text) for text, p in tiles])],
-        title="What the networks predict for a picture",
-        footer=[
-            f"view (without a mean): rotated by {turned} degrees, moved by {view[3]:+.3f}, {view[4]:+.3f}",
-            f"light (without a mean): ambient {light[0]:.2f}, diffuse {light[1]:.2f}, from {light[2]:+.2f}, "
-            f"{light[3]:+.2f}",
-        ],
-    )
+        advice = "; name the groups of its first normalisation with --group-base" * ("groups" in str(error))
+        raise UserError(f"{source.path}: {network_files.TORCH_NAMES[ours]}: {error}{advice}") from error
 
 
 def _statistics(source: Source) -> Converted:
     """Converts the statistics of views (6 numbers) or lights (4); raises `UserError` if they are not such."""
     mean, covariance = load_mvn(source.path)
     kind = "view" if mean.size == 6 else "light"
+    header = {"format": f"gan2shape-jax/{kind}_mvn/1", "license": _LICENCE["gan2shape"], "source_sha256": source.sha256}
     return Converted(
         summary=f"{kind} statistics, mean {' '.join(f'{value:+.3f}' for value in mean)}",
         tensors={"mean": mean, "cov": covariance},
-        header={
-            "format": f"gan2shape-jax/{kind}_mvn/1",
-            "license": _LICENCE["gan2shape"],
-            "source_sha256": source.sha256,
-        },
+        header=header,
         suffix=".npz",
         ignored=tuple(str(name) for name in source.content if name not in ("mean", "cov")),
         notes=(f"For the pseudo-images: --config.sampling.{kind}_mvn=OUT",),

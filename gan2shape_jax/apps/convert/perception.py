@@ -100,17 +100,17 @@ def convert_parser(source: Source) -> Converted:
     state, beside = tensors_of(source.content, source.path)
     arch = infer_architecture(state)
     if arch is None:
-        raise UserError(
-            f"{source.path}: its first or last layer is missing or has a wrong shape "
-            f"({source.family.title} was expected)"
-        )
+        expected = f"{source.family.title} was expected"
+        raise UserError(f"{source.path}: its first or last layer is missing or has a wrong shape ({expected})")
     try:
         params = params_from_torch(arch, state)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from error
     fitting = {category: parser for category, parser in parsers().items() if parser.fits(arch)}
+    title = f"{arch.family} of {arch.classes} labels"
     note = f"No category has a parser of {arch.classes} labels: it can be converted, but nothing here uses it."
     if fitting:
+        title = str(next(iter(fitting.values())))
         note = f"For the categories {', '.join(fitting)}: --config.parsing.weights=OUT"
     header = {
         "format": PARSER_FORMAT,
@@ -119,7 +119,7 @@ def convert_parser(source: Source) -> Converted:
         "source_sha256": source.sha256,
     }
     return Converted(
-        summary=f"{_title(arch, fitting)}, width {arch.width}, blocks {' '.join(map(str, arch.blocks))}",
+        summary=f"{title}, width {arch.width}, blocks {' '.join(map(str, arch.blocks))}",
         tensors=params,
         header=header,
         draw=lambda picture: _parsed(picture, arch, params, fitting),
@@ -189,10 +189,6 @@ def params_from_torch(arch: parsing.ParserArchitecture, state: Mapping[str, np.n
     return params
 
 
-def _title(arch: parsing.ParserArchitecture, fitting: dict[str, Parser]) -> str:
-    return str(next(iter(fitting.values()))) if fitting else f"{arch.family} of {arch.classes} labels"
-
-
 def _parsed(
     picture: Image.Image, arch: parsing.ParserArchitecture, params: dict[str, np.ndarray], fitting: dict[str, Parser]
 ) -> Image.Image:
@@ -210,7 +206,7 @@ def _parsed(
                 mask = parsing.mask_of_labels(labels, parser.values, _SIZE)
                 text = f"{category}: {100 * mask.mean():.0f}% of the picture"
                 tiles.append(pictures.Tile(pictures.enlarge(pictures.colour_mask(mask), _TILE), text))
-    return pictures.contact_sheet([("What the parser finds in a picture", tiles)], title=_title(arch, fitting))
+    return pictures.contact_sheet([("What the parser finds in a picture", tiles)], title=f"{arch.family} of a picture")
 
 
 def _coloured(labels: np.ndarray) -> np.ndarray:

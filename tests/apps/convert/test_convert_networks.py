@@ -86,8 +86,7 @@ def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parit
     source, target = tmp_path / "cat_pretrain.pth", tmp_path / "cat.safetensors"
     content = {name: net.state_dict() for name, net in shape_networks.items()}
     torch.save({**content, "optimizerA": optimizer_state(torch.nn.Linear(2, 2)), "iteration": 7}, source)
-    sheet = tmp_path / "look.png"
-    assert main([str(source), str(target), "--group-base", str(GROUPS), "--sheet", str(sheet)]) == 0
+    assert main([str(source), str(target), "--group-base", str(GROUPS)]) == 0
     settings, like = fresh
     params = network_files.load_networks(target, like, settings)
     _compare(parity, params, settings, shape_networks, network_files.TORCH_NAMES)
@@ -103,8 +102,6 @@ def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parit
         f"--config.networks.pretrained={target}",
     )
     assert [part for part in parts if part not in printed] == []
-    with Image.open(sheet) as picture:
-        assert picture.mode == "RGB" and np.asarray(picture).std() > 10
     # The same weights read straight from the torch file.
     direct = network_files.load_networks(source, like, settings)
     chex.assert_trees_all_equal(params, direct)
@@ -308,11 +305,6 @@ def test_lpips_in_one_file_and_incomplete(tmp_path):
     together = convert([whole])
     chex.assert_trees_all_equal(together.tensors, apart.tensors)
     assert len(together.ignored) == 5
-    for message, arguments in {
-        "VGG16 alone: name LPIPS' linear weights too": [vgg],
-        "alone: name VGG16 too": [linear],
-        "of the same kind": [vgg, vgg],
-        "convert it alone": [whole, vgg],
-    }.items():
-        with pytest.raises(UserError, match=message):
+    for arguments in ([vgg], [linear], [vgg, vgg], [whole, vgg]):
+        with pytest.raises(UserError, match="only LPIPS is two files.*VGG16.*linear weights"):
             convert(arguments)

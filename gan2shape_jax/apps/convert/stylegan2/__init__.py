@@ -45,31 +45,20 @@ class Converted:
     def lines(self, _: pathlib.Path) -> list[str]:
         """Returns what the checkpoint is, one line per network, and the notes."""
         arch = self.arch
-
-        def clamped(clamp: float | None) -> str:
-            return "" if clamp is None else f", clamped to +-{clamp:g}"
-
-        mean, channels = ", mean latent stored" if arch.stored_mean else "", " ".join(map(str, arch.channels))
-        lines = [
-            f"StyleGAN2 of {arch.size} pixels, style width {arch.style_dim}, {arch.mapping_layers} mapping "
-            f"layers{mean} (family {self.family})",
-            f"  generator: {arch.generator_kind}, channels {channels}{clamped(arch.conv_clamp)}",
-        ]
-        if arch.discriminator_channels:
-            deviation = (
-                f"deviation over {arch.stddev_group or 'all'} images" if arch.stddev_channels else "no deviation"
-            )
-            widths = " ".join(map(str, arch.discriminator_channels))
-            clamp = clamped(arch.discriminator_clamp)
-            lines.append(f"  discriminator: {arch.discriminator_kind}, channels {widths}{clamp}, {deviation}")
-        return lines + ([f"  {self.notes}"] if self.notes else [])
+        size = f"{arch.size} pixels, style width {arch.style_dim}, {arch.mapping_layers} mapping layers"
+        lines = [f"StyleGAN2 of {size} (family {self.family})"]
+        of_generator = "generator", arch.generator_kind, arch.channels, arch.conv_clamp
+        of_other = "discriminator", arch.discriminator_kind, arch.discriminator_channels, arch.discriminator_clamp
+        for what, kind, channels, clamp in (of_generator, of_other):
+            clamped = "" if clamp is None else f", clamped to +-{clamp:g}"
+            lines += [f"  {what}: {kind}, channels {' '.join(map(str, channels))}{clamped}"] if channels else []
+        return [*lines, *filter(None, [self.notes])]
 
     def write(self, target: pathlib.Path, licence: str | None) -> None:
         """Writes the file; `licence` is what its header says of the licence, None what is known."""
         note = self.license_note if licence is None else licence
-        stylegan2.save(
-            target, self.arch, self.params, notes=self.notes, license_note=note, source_sha256=self.source_sha256
-        )
+        about = {"notes": self.notes, "license_note": note, "source_sha256": self.source_sha256}
+        stylegan2.save(target, self.arch, self.params, **about)
 
     def draw(self, _: Image.Image) -> Image.Image:
         """Draws a square grid of samples, at most 6 by 6, truncated towards the mean latent."""
@@ -108,10 +97,7 @@ def read_checkpoint(
     if other is not None or family != "stylegan2-rosinality":
         content |= _discriminator(other or source)
     if class_index is not None and family != "stylegan2-nvidia":
-        raise UserError(
-            f"{path}: --class is for conditional networks of NVIDIA's PyTorch repositories; this file has no classes "
-            "to choose from"
-        )
+        raise UserError(f"{path}: --class is for conditional networks of NVIDIA's PyTorch repositories")
     try:
         if family == "stylegan2-nvidia":
             arch, params, notes = nvidia.convert(content, path, class_index)
@@ -124,10 +110,8 @@ def read_checkpoint(
         why = f"{type(error).__name__}: {one_line(str(error)[:300])}"
         raise UserError(f"{path}: no StyleGAN2 that is supported ({why})") from error
     if not arch.discriminator_channels:
-        notes.append(
-            "No discriminator: fit for samples, inversion and the Python interface; for the method and for "
-            "photos convert it again with --discriminator, a checkpoint of the same training."
-        )
+        advice = "for runs and photos convert it again with --discriminator, a checkpoint of the same training"
+        notes.append(f"No discriminator: fit for samples, inversion and the Python interface; {advice}.")
     if other is not None:
         notes.append(f"Discriminator from a file of SHA-256 {other.sha256}.")
     unstated = "not stated; see where the checkpoint is from"
@@ -139,12 +123,9 @@ def _discriminator(source: Source) -> dict[str, Any]:
     """Returns the discriminator by its key; raises `UserError` if there is none."""
     key, content = "d" if source.family.name == "stylegan2-rosinality" else "D", _parts(source)
     if content.get(key) is None:
-        raise UserError(
-            f"{source.path}: no {key!r} (the discriminator) in it, whose features Step 2 of the method and the "
-            "inversion of images compare: take the checkpoint of the training, which has both (NVIDIA's "
-            "network-snapshot-*.pkl, rosinality's NNNNNN.pt), or give one for the same kind of images with "
-            "--discriminator"
-        )
+        why = "whose features Step 2 of the method and the inversion of images compare"
+        advice = "take the checkpoint of the training, or give one for the same kind of images with --discriminator"
+        raise UserError(f"{source.path}: no {key!r} (the discriminator) in it, {why}: {advice}")
     return {key: content[key]}
 
 

@@ -15,7 +15,7 @@ unconditional and behave exactly as the conditional ones do for that class.
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,12 @@ from gan2shape_jax.apps.convert import foreign
 from gan2shape_jax.apps.convert.foreign import Path, Shape, Table, Tensor
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.sandbox import Record
-from gan2shape_jax.io.weights import short
+from gan2shape_jax.io.weights import listed, short
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.architecture import BINOMIAL, discriminator_shapes, generator_shapes
 
 MOST_TAPS = 64
+HALF = "Trained with float16 layers ({}): computed in float32 here, clamped as trained."
 _SIDES = tuple(2**k for k in range(2, 11))
 
 
@@ -42,10 +43,8 @@ def sides_up_to(size: int, what: str, source: str | os.PathLike) -> list[int]:
 def require_one_width(widths: Sequence[int], style: int, source: str | os.PathLike) -> None:
     """Rejects mapping networks of several widths, where 0 is unknown: the method adds one output to all of them."""
     if any(width not in (0, style) for width in widths):
-        raise UserError(
-            f"{source}: the mapping network is {' -> '.join(map(str, widths))} wide. The method adds one encoder's "
-            "output to z, hidden vectors and w alike, and so needs a generator whose widths are equal"
-        )
+        wide = " -> ".join(map(str, widths))
+        raise UserError(f"{source}: the mapping network is {wide} wide; z, hidden vectors and w must be equally wide")
 
 
 @dataclasses.dataclass
@@ -111,8 +110,8 @@ def filter_taps(network: Network, module: str) -> tuple[float, ...]:
         raise ValueError(f"the low-pass filter of {network.full(module)} has {stored.shape} taps")
     taps = stored.sum(axis=0) if stored.ndim == 2 and stored.shape[0] == stored.shape[1] else stored.ravel()
     if stored.ndim == 2 and not np.allclose(stored, np.outer(taps, taps) / taps.sum(), atol=1e-5):
-        fault = "is not the same along rows and columns, which is not supported"
-        raise UserError(f"{network.source}: the low-pass filter of {network.full(module)} {fault}")
+        what = f"the low-pass filter of {network.full(module)}"
+        raise UserError(f"{network.source}: {what} is not the same along rows and columns, which is not supported")
     return standard_taps(taps.tolist())
 
 
@@ -135,12 +134,8 @@ def choose_class(generator: Network, discriminator: Network, index: int | None) 
         return ""
     count = min(counts.values())
     if index is None or not 0 <= index < count:
-        refused = "" if index is None else f", not {index}"
-        raise UserError(
-            f"{generator.source}: a conditional network with {count} classes. What is "
-            f"converted draws one of them: choose it with --class 0 to --class {count - 1}"
-            f"{refused} (the order is that of the labels in training)"
-        )
+        choice = f"choose one with --class 0 to --class {count - 1}, in the order of the labels in training"
+        raise UserError(f"{generator.source}: a conditional network with {count} classes: {choice}")
     if generator.key in counts:
         _fix_generator(generator, index)
     if discriminator.key in counts:
@@ -166,13 +161,6 @@ def _embedded(network: Network, index: int) -> np.ndarray:
     return embedding / np.sqrt(np.mean(embedding**2) + 1e-8)
 
 
-def _replace(network: Network, gone: str, **values: np.ndarray) -> None:
-    for name in [n for n in network.tensors if n.startswith(gone)]:
-        del network.tensors[name]
-    for name, value in values.items():
-        network.tensors[name.replace("__", ".")] = value
-
-
 def _fix_generator(network: Network, index: int) -> None:
     """Makes the first mapping layer depend on z alone.
 
@@ -181,12 +169,11 @@ def _fix_generator(network: Network, index: int) -> None:
     """
     y, width = _embedded(network, index), network.count("", "w_dim")
     weight, bias = (network.tensors[f"mapping.fc0.{name}"].astype(np.float64) for name in ("weight", "bias"))
-    _replace(
-        network,
-        "mapping.embed.",
-        mapping__fc0__weight=weight[:, :width] * math.sqrt(width / weight.shape[1]),
-        mapping__fc0__bias=bias + weight[:, width:] @ y / math.sqrt(weight.shape[1]),
-    )
+    kept = {name: value for name, value in network.tensors.items() if not name.startswith("mapping.embed.")}
+    network.tensors = kept | {
+        "mapping.fc0.weight": weight[:, :width] * math.sqrt(width / weight.shape[1]),
+        "mapping.fc0.bias": bias + weight[:, width:] @ y / math.sqrt(weight.shape[1]),
+    }
 
 
 def _fix_discriminator(network: Network, index: int) -> None:
@@ -196,9 +183,9 @@ def _fix_discriminator(network: Network, index: int) -> None:
         mapped = _linear(network, f"mapping.fc{i}", mapped)
     weight, bias = (network.tensors[f"b4.out.{name}"].astype(np.float64) for name in ("weight", "bias"))
     scale = 1 / math.sqrt(len(mapped))
-    _replace(
-        network, "mapping.", b4__out__weight=scale * mapped[None] @ weight, b4__out__bias=scale * (mapped @ bias)[None]
-    )
+    kept = {name: value for name, value in network.tensors.items() if not name.startswith("mapping.")}
+    fixed = {"b4.out.weight": scale * mapped[None] @ weight, "b4.out.bias": scale * (mapped @ bias)[None]}
+    network.tensors = kept | fixed
 
 
 Expected = dict[str, dict[str, Any]]
@@ -220,6 +207,11 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
     mapped = range(min(generator.count("mapping", "num_layers"), 100))
     latents = [generator.count("", "z_dim"), *(generator.shape(f"mapping.fc{i}.weight", 2)[0] for i in mapped)]
     require_one_width(latents, generator.count("", "w_dim"), source)
+
+    def clamp(network: Network, module: str) -> float | None:
+        value = network.setting(module, "conv_clamp")
+        return None if value is None else float(value)
+
     return Architecture(
         size=size,
         style_dim=generator.count("", "w_dim"),
@@ -231,16 +223,12 @@ def infer(generator: Network, discriminator: Network, source: str | os.PathLike)
         stddev_channels=extra,
         generator_kind=generator.setting("synthesis.b8", "architecture"),
         discriminator_kind=discriminator.setting("b8", "architecture"),
-        conv_clamp=_clamp(generator.setting("synthesis.b4.conv1", "conv_clamp")),
-        discriminator_clamp=_clamp(discriminator.setting("b8.conv0", "conv_clamp")),
+        conv_clamp=clamp(generator, "synthesis.b4.conv1"),
+        discriminator_clamp=clamp(discriminator, "b8.conv0"),
         taps=filter_taps(generator, "synthesis.b8"),
         discriminator_taps=filter_taps(discriminator, "b8"),
         stored_mean="mapping.w_avg" in generator.tensors,
     )
-
-
-def _clamp(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def check_settings(generator: Network, discriminator: Network, arch: Architecture) -> None:
@@ -265,9 +253,7 @@ def _check(network: Network, expected: Expected, taps: tuple[float, ...], filter
             elif not _same(fields[name], supported):
                 faults.append(f"{network.full(module)}: {name} is {short(fields[name])}, supported is {supported!r}")
     if faults:
-        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
-        told = "\n  ".join(faults[:10]) + more
-        raise UserError(f"{network.source}: settings of a StyleGAN2 that is not supported:\n  {told}")
+        raise UserError(f"{network.source}: settings of a StyleGAN2 that is not supported: {listed(faults, 10)}")
 
 
 def _sides(size: int) -> list[int]:
@@ -303,13 +289,8 @@ def _generator(network: Network, arch: Architecture) -> Expected:
         block = f"synthesis.b{4 * 2**level}"
         expected[block] = {"architecture": arch.generator_kind}
         for i in (0, 1) if level else (1,):
-            expected[f"{block}.conv{i}"] = {
-                "activation": "lrelu",
-                "up": 2 - i,
-                "conv_clamp": clamp,
-                "padding": 1,
-                "act_gain": math.sqrt(2),
-            }
+            expected[f"{block}.conv{i}"] = {"activation": "lrelu", "up": 2 - i, "conv_clamp": clamp, "padding": 1}
+            expected[f"{block}.conv{i}"]["act_gain"] = math.sqrt(2)
             expected[f"{block}.conv{i}.affine"] = _dense(w)
         if arch.colours_at(level):
             expected[f"{block}.torgb"] = {"conv_clamp": clamp, "weight_gain": 1 / math.sqrt(max(width, 1))}
@@ -347,21 +328,6 @@ def _same(value: Any, supported: Any) -> bool:
     return type(value) is type(supported) and value == supported
 
 
-def float16_note(networks: Mapping[str, Network]) -> str:
-    """Returns a note if some layers were trained in half precision; '' if none were."""
-    parts = []
-    for what, network in networks.items():
-        sides = sorted(
-            int(name.rpartition(".b")[2].removeprefix("b"))
-            for name, module in network.modules.items()
-            if module.fields.get("use_fp16") is True
-        )
-        if sides:
-            parts.append(f"{what} at {', '.join(map(str, sides))} pixels")
-    note = f"Trained with float16 layers ({'; '.join(parts)}): computed in float32 here, clamped as trained."
-    return note if parts else ""
-
-
 LICENSE = (
     "NVIDIA Source Code License where the weights are NVIDIA's own: non-commercial, for research or "
     "evaluation only (LICENSE.txt of the repository they are from); else see where they are from"
@@ -378,18 +344,13 @@ def networks_of(content: Any) -> dict[str, Any]:
 def _network(content: dict[str, Any], key: str, kind: str, source: str | os.PathLike) -> Network:
     record = content.get(key)
     if record is None:
-        raise UserError(
-            f"{source}: no {key!r} (the {kind.lower()}) in it; a pickle of NVIDIA's has both 'G_ema' and 'D'"
-        )
+        raise UserError(f"{source}: no {key!r} (the {kind.lower()}) in it; NVIDIA's pickles have both 'G_ema' and 'D'")
     if isinstance(record, dict) and all(isinstance(value, np.ndarray) for value in record.values()):
         where = "clamps, filters and kinds of blocks are only in NVIDIA's own pickle: convert that"
         raise UserError(f"{source}: {key!r} is a dictionary of tensors; {where}")
     network = flatten(record, key, source)
-    if network.modules[""].class_name != kind:
-        class_name = network.modules[""].class_name
-        raise UserError(
-            f"{source}: {key!r} is a {class_name}, not the {kind} of NVIDIA's StyleGAN2, and is not supported"
-        )
+    if (name := network.modules[""].class_name) != kind:
+        raise UserError(f"{source}: {key!r} is a {name}, not the {kind} of NVIDIA's StyleGAN2, and is not supported")
     return network
 
 
@@ -446,20 +407,20 @@ def convert(
     discriminator = _network(networks, "D", "Discriminator", source)
     arch = infer(generator, discriminator, source)
     check_settings(generator, discriminator, arch)
-    notes = [
-        choose_class(generator, discriminator, class_index),
-        float16_note({"generator": generator, "discriminator": discriminator}),
-    ]
+    notes = [choose_class(generator, discriminator, class_index)]
+    both = {"generator": generator.modules, "discriminator": discriminator.modules}
+    half = [what for what, of in both.items() if any(each.fields.get("use_fp16") is True for each in of.values())]
+    notes += [HALF.format(" and ".join(half))] * bool(half)
     for i in range(arch.layers):
         if generator.setting(_layer(i), "use_noise") is False:  # trained without: a zero strength and a zero map
             side = 4 * 2 ** ((i + 1) // 2)
             generator.tensors[f"{_layer(i)}.noise_const"] = np.zeros((side, side), np.float32)
             generator.tensors[f"{_layer(i)}.noise_strength"] = np.zeros((), np.float32)
+    for network in (generator, discriminator):
+        network.tensors = {n: v for n, v in network.tensors.items() if not n.endswith("resample_filter")}
+    table = foreign.table(generator_shapes(arch), _generator_tensor)
     parts = {
-        what: (f"{net.key}.", table, {n: v for n, v in net.tensors.items() if not n.endswith("resample_filter")})
-        for what, net, table in (
-            ("generator", generator, foreign.table(generator_shapes(arch), _generator_tensor)),
-            ("discriminator", discriminator, _discriminator_table(arch)),
-        )
+        "generator": (f"{generator.key}.", table, generator.tensors),
+        "discriminator": (f"{discriminator.key}.", _discriminator_table(arch), discriminator.tensors),
     }
     return arch, foreign.params_of(parts, source), [note for note in notes if note]

@@ -23,7 +23,14 @@ import numpy as np
 
 from gan2shape_jax.apps.convert import foreign
 from gan2shape_jax.apps.convert.foreign import Path, Shape, Table, Tensor
-from gan2shape_jax.apps.convert.stylegan2.nvidia import MOST_TAPS, require_one_width, sides_up_to, standard_taps, whole
+from gan2shape_jax.apps.convert.stylegan2.nvidia import (
+    HALF,
+    MOST_TAPS,
+    require_one_width,
+    sides_up_to,
+    standard_taps,
+    whole,
+)
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.checkpoints import TENSORFLOW
 from gan2shape_jax.io.sandbox import Record
@@ -33,47 +40,26 @@ from gan2shape_jax.stylegan2.architecture import BINOMIAL, discriminator_shapes,
 
 _VERSIONS = (4, 5)  # of the saved state: stylegan2, stylegan2-ada
 
-# Settings that do not affect what a trained network computes; widths are read from the shapes.
-_PASSED_OVER = {
+# Settings that are read, and others that do not affect what a trained network computes; widths are those of the shapes.
+_KNOWN = {
     "generator": (
-        *("truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val"),
-        *("dlatent_avg_beta", "w_avg_beta", "style_mixing_prob", "randomize_noise", "fused_modconv", "structure"),
-        *("fmap_base", "fmap_decay", "fmap_min", "fmap_max", "fmap_const", "num_fp16_res", "mapping_func"),
-        *("synthesis_func", "label_fmaps", "dlatent_broadcast"),
-    ),
+        "resolution latent_size dlatent_size mapping_layers mapping_fmaps mapping_lrmul architecture conv_clamp "
+        "resample_kernel use_noise truncation_psi truncation_cutoff truncation_psi_val truncation_cutoff_val "
+        "dlatent_avg_beta w_avg_beta style_mixing_prob randomize_noise fused_modconv structure fmap_base fmap_decay "
+        "fmap_min fmap_max fmap_const num_fp16_res mapping_func synthesis_func label_fmaps dlatent_broadcast label_size"
+    ).split(),
     "discriminator": (
-        *("fmap_base", "fmap_decay", "fmap_min", "fmap_max", "num_fp16_res", "structure", "freeze_layers"),
-        *("mapping_layers", "mapping_fmaps", "mapping_lrmul", "augment_strength", "pagan_num", "pagan_fade"),
-    ),
+        "label_size resolution architecture conv_clamp resample_kernel mbstd_group_size mbstd_num_features fmap_base "
+        "fmap_decay fmap_min fmap_max num_fp16_res structure freeze_layers mapping_layers mapping_fmaps mapping_lrmul "
+        "augment_strength pagan_num pagan_fade"
+    ).split(),
 }
-_READ = {
-    "generator": (
-        *("resolution", "latent_size", "dlatent_size", "mapping_layers", "mapping_fmaps", "mapping_lrmul"),
-        *("architecture", "conv_clamp", "resample_kernel", "use_noise"),
-    ),
-    "discriminator": (
-        *("resolution", "architecture", "conv_clamp", "resample_kernel", "mbstd_group_size", "mbstd_num_features"),
-    ),
-}
+_COMMON: dict[str, Any] = {"num_channels": 3, "nonlinearity": "lrelu", "dtype": "float32"}
+_PLAIN = {"use_pagan": False, "use_spectral_norm": False, "adaptive_dropout": 0, "score_size": 1, "score_max": 1}
 # Settings with a single supported value.
-_FIXED: dict[str, dict[str, Any]] = {
-    "generator": {
-        "num_channels": 3,
-        "nonlinearity": "lrelu",
-        "mapping_nonlinearity": "lrelu",
-        "normalize_latents": True,
-        "dtype": "float32",
-    },
-    "discriminator": {
-        "num_channels": 3,
-        "nonlinearity": "lrelu",
-        "dtype": "float32",
-        "use_pagan": False,
-        "use_spectral_norm": False,
-        "adaptive_dropout": 0,
-        "score_size": 1,
-        "score_max": 1,
-    },
+_FIXED = {
+    "generator": _COMMON | {"mapping_nonlinearity": "lrelu", "normalize_latents": True},
+    "discriminator": _COMMON | _PLAIN,
 }
 
 
@@ -83,17 +69,13 @@ def is_network(value: Any) -> bool:
 
 
 class Settings:
-    """A network, what it is (`generator`), the file's name, and its settings."""
+    """A network, what it is (`generator`), the file's name, and its settings, which `check` checks."""
 
     def __init__(self, network: Record, what: str, source: str | os.PathLike) -> None:
-        """Checks nothing yet; `check` does."""
+        """Takes a network as it is in the file."""
         self.network, self.what, self.source = network, what, source
+        self.builder = str(network.fields.get("build_func_name"))  # the function that builds it
         self._kwargs: dict[str, Any] = network.fields.get("static_kwargs", {})
-
-    @property
-    def builder(self) -> str:
-        """The name of the function that builds the network."""
-        return str(self.network.fields.get("build_func_name"))
 
     def component(self, name: str) -> "Settings":
         """Returns a component; raises `UserError` if there is none."""
@@ -121,14 +103,11 @@ class Settings:
 
     def check(self) -> None:
         """Raises `UserError` for another version, for classes, or for unsupported settings, all of which it lists."""
-        version = self.network.fields.get("version")
+        this, version = f"{self.source}: the {self.what}", self.network.fields.get("version")
         if version not in _VERSIONS or type(version) is not int:
-            fault = f"is of version {short(version)}; StyleGAN2's are of version 4 or 5"
-            raise UserError(f"{self.source}: the {self.what} {fault}")
+            raise UserError(f"{this} is of version {short(version)}; StyleGAN2's are of version 4 or 5")
         if self.get("label_size", 0) != 0:
-            how = "take the PyTorch pickle of the same network, and choose a class of it with --class"
-            raise UserError(f"{self.source}: the {self.what} is conditional; {how}")
-        expected = {*_PASSED_OVER[self.what], *_READ[self.what], *_FIXED[self.what], "label_size"}
+            raise UserError(f"{this} is conditional; take the PyTorch pickle of the same network, and --class")
         faults = [
             f"{name} is {short(actual)}, supported is {value!r}"
             for name, value in _FIXED[self.what].items()
@@ -136,12 +115,10 @@ class Settings:
             if not isinstance(actual, (str, bool, int, float))
             or (isinstance(actual, bool), actual) != (isinstance(value, bool), value)
         ]
-        unknown = [name for name in self._kwargs if name not in expected]
+        unknown = [name for name in self._kwargs if name not in (*_KNOWN[self.what], *_FIXED[self.what])]
         faults += [f"{listed(unknown, 10)}: unknown"] if unknown else []
         if faults:
-            raise UserError(
-                f"{self.source}: settings of a {self.what} that is not supported:\n  " + "\n  ".join(faults)
-            )
+            raise UserError(f"{self.source}: settings of a {self.what} that is not supported: {listed(faults)}")
 
 
 _SYNTHESES = {"G_synthesis_stylegan2": False, "G_synthesis": False, "G_synthesis_stylegan_revised": True}  # grown?
@@ -204,16 +181,15 @@ def infer(
     grown = [net.what for net, yes in ((generator, grown_generator), (discriminator, grown_discriminator)) if yes]
     half = [net.what for net in (generator, discriminator) if net.get("num_fp16_res", 0) not in (0, None)]
     notes = [f"Grown step by step ({' and '.join(grown)}): the layers of the full side are kept."] * bool(grown)
-    computed = "computed in float32 here, clamped as trained"
-    notes += [f"Trained with float16 layers ({' and '.join(half)}): {computed}."] * bool(half)
+    notes += [HALF.format(" and ".join(half))] * bool(half)
     return arch, grown, not generator.get("use_noise", True), notes
 
 
 def _grown(network: Settings, builders: Mapping[str, bool]) -> bool:
     """Returns whether a network was grown, by the function that builds it; `UserError` if that is not StyleGAN2's."""
     if network.builder not in builders:
-        advice = f"StyleGAN2's is by {' or '.join(builders)}"
-        raise UserError(f"{network.source}: the {network.what} is built by {short(network.builder)}; {advice}")
+        built = f"{network.what} is built by {short(network.builder)}; StyleGAN2's is by {' or '.join(builders)}"
+        raise UserError(f"{network.source}: the {built}")
     return builders[network.builder]
 
 
@@ -337,8 +313,7 @@ def _drop_growth(network: Settings, arrays: dict[str, np.ndarray], scopes: Itera
     for name in [name for name in arrays if name.rpartition("/")[2] == "lod"]:
         value = arrays.pop(name)
         if value.size != 1 or value.item() != 0:
-            how = "still growing; take the network from the end of the training"
-            raise UserError(f"{network.source}: the {network.what} is from an unfinished training, {how}")
+            raise UserError(f"{network.source}: the {network.what} is from an unfinished training; take its last one")
     for scope in scopes:
         for name in [name for name in arrays if name.startswith(scope) and not name.startswith(f"{scope}0/")]:
             del arrays[name]
@@ -360,9 +335,6 @@ def convert(networks: Mapping[str, Any], source: str | os.PathLike) -> tuple[Arc
             side = 4 * 2 ** ((i + 1) // 2)
             theirs["generator"][f"synthesis/noise{i}"] = np.zeros((1, 1, side, side), np.float32)
             theirs["generator"][f"{_layer(i)}/noise_strength"] = np.zeros((), np.float32)
-    tables = {
-        "generator": _generator_table(arch, "generator" in grown),
-        "discriminator": _discriminator_table(arch, "discriminator" in grown),
-    }
-    parts = {what: (f"{what}: ", table, theirs[what]) for what, table in tables.items()}
+    tables = {"generator": _generator_table, "discriminator": _discriminator_table}
+    parts = {what: (f"{what}: ", table(arch, what in grown), theirs[what]) for what, table in tables.items()}
     return arch, foreign.params_of(parts, source), notes

@@ -7,6 +7,7 @@ dictionary. Sizes are read from the shapes; every tensor must then be present wi
 there must be no others.
 """
 
+import itertools
 import os
 import re
 from typing import Any
@@ -19,12 +20,11 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.weights import WRAPPERS, listed
 from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.stylegan2 import Architecture, Params
-from gan2shape_jax.stylegan2.architecture import discriminator_shapes, generator_shapes
+from gan2shape_jax.stylegan2.architecture import BINOMIAL, discriminator_shapes, generator_shapes
 
 _MOST_LEVELS = 9  # from 4 to 1024 pixels
 # Names of what forks add for classes; the original has none.
 _CLASSES = re.compile(r"(.*[._])?(embed\w*|label\w*|class\w*|cond\w*)[._]")
-_TAPS = np.array([1.0, 3.0, 3.0, 1.0])
 
 
 def _generator_tensor(path: Path, shape: Shape) -> Tensor:
@@ -87,20 +87,12 @@ def infer(generator: State, discriminator: State, source: str | os.PathLike) -> 
     if max(levels, blocks) > _MOST_LEVELS:
         raise UserError(f"{source}: its tensors' names have more than {_MOST_LEVELS} resolutions")
     channels = [_width(generator, ("input.input", 1), ("conv1.conv.weight", 1))]
-    channels += [
-        _width(
-            generator,
-            (f"convs.{2 * i}.conv.weight", 1),
-            (f"convs.{2 * i + 1}.conv.weight", 1),
-            (f"to_rgbs.{i}.conv.weight", 2),
-        )
-        for i in range(levels - 1)
-    ]
+    for i in range(levels - 1):
+        convs = [(f"convs.{k}.conv.weight", 1) for k in (2 * i, 2 * i + 1)]
+        channels.append(_width(generator, *convs, (f"to_rgbs.{i}.conv.weight", 2)))
     widths = [_width(discriminator, ("convs.0.0.weight", 0), ("convs.1.conv1.0.weight", 0))]
-    widths += [
-        _width(discriminator, (f"convs.{i}.conv2.1.weight", 0), (f"convs.{i}.skip.1.weight", 0))
-        for i in range(1, blocks + 1)
-    ]
+    for i in range(1, blocks + 1):
+        widths.append(_width(discriminator, (f"convs.{i}.conv2.1.weight", 0), (f"convs.{i}.skip.1.weight", 0)))
     return Architecture(
         size=2 ** (levels + 1),
         style_dim=_width(generator, ("style.1.weight", 1), ("conv1.conv.modulation.weight", 1)),
@@ -124,12 +116,7 @@ def networks_of(content: Any) -> dict[str, Any]:
 def _states(content: dict[str, Any], source: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
     states = {}
     for key in ("g_ema", "d"):
-        state = content.get(key) or {}
-        if not isinstance(state, dict) or not all(isinstance(n, str) for n in state):
-            raise UserError(f"{source}: '{key}' in it is not a dictionary of tensors")
-        strange = [n for n, v in state.items() if not isinstance(v, np.ndarray)]
-        if strange:
-            raise UserError(f"{source}: '{key}' holds values that are not tensors: {listed(strange)}")
+        state, _ = foreign.tensors_of(content.get(key) or {}, source)
         states[key] = {".".join(p for p in n.split(".") if p not in WRAPPERS): v for n, v in state.items()}
     if not states["g_ema"]:
         raise UserError(f"{source}: no 'g_ema' (the generator) in it; rosinality has 'g_ema' and 'd'")
@@ -145,35 +132,29 @@ def _require_plain(generator: State, source: str | os.PathLike) -> None:
     if not of_classes and len(first) == 2 and first[1] > first[0]:
         of_classes = [f"style.1.weight, which takes {first[1]} numbers where latents have {first[0]}"]
     if of_classes:
-        raise UserError(
-            f"{source}: this generator has classes ({listed(of_classes, 3)}), unlike rosinality's; conditional "
-            "generators are converted only from files of NVIDIA's PyTorch repositories (.pkl), with --class"
-        )
+        advice = "those are converted from NVIDIA's PyTorch pickles (.pkl), with --class"
+        raise UserError(f"{source}: it has classes ({listed(of_classes, 3)}), unlike rosinality's; {advice}")
     foreign.require_square(np.shape(generator.get("input.input", ()))[-2:], source)
 
 
 def _filters(arch: Architecture) -> dict[str, dict[str, np.ndarray]]:
     """Returns the constant low-pass filters that PyTorch also stores, which are checked and then dropped."""
-    plain = np.outer(_TAPS, _TAPS) / 64
-    levels = range(len(arch.channels) - 1)
-    generator = {f"convs.{2 * i}.conv.blur.kernel": 4 * plain for i in levels}
-    generator |= {f"to_rgbs.{i}.upsample.kernel": 4 * plain for i in levels}
-    blocks = range(1, len(arch.discriminator_channels))
-    return {
-        "g_ema": generator,
-        "d": {f"convs.{i}.{part}.0.kernel": plain for i in blocks for part in ("conv2", "skip")},
-    }
+    plain = np.outer(BINOMIAL, BINOMIAL) / 64
+    levels, blocks = range(len(arch.channels) - 1), range(1, len(arch.discriminator_channels))
+    doubling = (f"convs.{2 * i}.conv.blur.kernel" for i in levels), (f"to_rgbs.{i}.upsample.kernel" for i in levels)
+    halving = (f"convs.{i}.{part}.0.kernel" for i in blocks for part in ("conv2", "skip"))
+    return {"g_ema": dict.fromkeys(itertools.chain(*doubling), 4 * plain), "d": dict.fromkeys(halving, plain)}
 
 
-def _add_noise(state: dict[str, np.ndarray], table: Table) -> str:
-    """Draws the noise maps if the file has none at all (early checkpoints), and says so."""
+def _add_noise(state: dict[str, np.ndarray], table: Table) -> list[str]:
+    """Draws the noise maps if the file has none at all (early checkpoints), and says so in a note."""
     noise = [tensor for path, tensor in table.items() if path[0] == "noise"]
     if any(tensor.name in state for tensor in noise):
-        return ""
+        return []
     generator = np.random.default_rng(FIXED_SEED)
     for tensor in noise:
         state[tensor.name] = generator.standard_normal(tensor.shape).astype(np.float32)
-    return f"The source has no noise maps: drawn with seed {FIXED_SEED}."
+    return [f"The source has no noise maps: drawn with seed {FIXED_SEED}."]
 
 
 def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Params, list[str]]:
@@ -184,18 +165,15 @@ def convert(content: Any, source: str | os.PathLike) -> tuple[Architecture, Para
     states = _states(content, source)
     _require_plain(states["g_ema"], source)
     arch = infer(states["g_ema"], states["d"], source)
-    sources = {
-        "g_ema": foreign.table(generator_shapes(arch), _generator_tensor),
-        "d": foreign.table(discriminator_shapes(arch), _discriminator_tensor),
-    }
+    shapes = {"g_ema": generator_shapes(arch), "d": discriminator_shapes(arch)}
+    tensor = {"g_ema": _generator_tensor, "d": _discriminator_tensor}
+    sources = {key: foreign.table(shapes[key], tensor[key]) for key in shapes}
     for key, filters in _filters(arch).items():
         for name, expected in filters.items():
             value = states[key].pop(name, expected)
             if value.shape != expected.shape or not np.allclose(value, expected, atol=1e-4):
-                what = f"the low-pass filter {name} is not (1, 3, 3, 1), the only one supported"
-                raise UserError(f"{source}: {what}")
-    notes = [_add_noise(states["g_ema"], sources["g_ema"])]
-    parts = {
-        what: (f"{key}.", sources[key], states[key]) for what, key in (("generator", "g_ema"), ("discriminator", "d"))
-    }
-    return arch, foreign.params_of(parts, source), [note for note in notes if note]
+                raise UserError(f"{source}: the low-pass filter {name} is not (1, 3, 3, 1), the only one supported")
+    notes = _add_noise(states["g_ema"], sources["g_ema"])
+    keys = {"generator": "g_ema", "discriminator": "d"}
+    parts = {what: (f"{key}.", sources[key], states[key]) for what, key in keys.items()}
+    return arch, foreign.params_of(parts, source), notes
