@@ -29,7 +29,7 @@ _KINDS = """\
 """
 # Which options are for which kind, and their names in `args`.
 _OF_GANS = {"--class": "class_index", "--discriminator": "discriminator"}
-_OF_NETWORKS = {"--group-base": "group_base", "--picture": "picture"}
+_OF_NETWORKS = {"--picture": "picture"}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,8 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     option_types.add_path(parser, "--discriminator", "OTHER", other)
     square = "square picture to try a parser on (default: a rendered face)"
     option_types.add_path(parser, "--picture", "IN.png", square)
-    groups = "groups of the first normalisation of depth and albedo networks (default: as published)"
-    parser.add_argument("--group-base", type=option_types.whole("--group-base", 0, 1024), metavar="N", help=groups)
     licence = "licence of the weights, for the header (default: that of the family, if known)"
     parser.add_argument("--license-note", metavar="TEXT", help=licence)
     return parser
@@ -69,7 +67,7 @@ def convert_files(argv: Sequence[str] | None = None) -> None:
         if getattr(args, name) is not None:
             raise UserError(f"{first.path} is {first.family.title}: leave {option} out")
     picture = open_square(args.picture or asset("ictface/image/001.png")).picture
-    converted = _gan(args, first) if of_gan else networks.convert(args.sources, group_base=args.group_base, first=first)
+    converted = _gan(args, first) if of_gan else networks.convert(args.sources, first=first)
     summary, *lines = converted.lines(args.target)
     if args.target.suffix != converted.suffix:
         raise UserError(f"{args.target}: the target's name must end in {converted.suffix} for {summary}")

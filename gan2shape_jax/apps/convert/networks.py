@@ -41,13 +41,11 @@ _TWO_FILES = (
 )
 
 
-def convert(
-    paths: Sequence[str | os.PathLike], *, group_base: int | None = None, first: Source | None = None
-) -> Converted:
+def convert(paths: Sequence[str | os.PathLike], *, first: Source | None = None) -> Converted:
     """Converts a checkpoint, or the two files that make up LPIPS, in either order.
 
-    For `group_base` see `_shape_networks`; `first` is what the first file holds, if it has been read already. Raises
-    `UserError` for a file that is unreadable, of another family, or without the tensors that it should have.
+    `first` is what the first file holds, if it has been read already. Raises `UserError` for a file that is unreadable,
+    of another family, or without the tensors that it should have.
     """
     sources: dict[str, Source] = {}
     for number, path in enumerate(paths):
@@ -61,7 +59,7 @@ def convert(
     if len(paths) > 1 or family in ("vgg16", "lpips_linear"):
         raise UserError(f"{' and '.join(map(str, paths))}: {_TWO_FILES}")
     if family in _LICENCE:
-        return _shape_networks(source, group_base or 0)
+        return _shape_networks(source)
     return _statistics(source) if family == "mvn" else convert_parser(source)
 
 
@@ -96,13 +94,13 @@ class _Sizes:
         return " ".join(f"--config.{field}={value}" for field, value in fields.items() if value)
 
 
-def _shape_networks(source: Source, group_base: int) -> Converted:
+def _shape_networks(source: Source) -> Converted:
     """Converts GAN2Shape's or Unsup3d's networks; raises `UserError` listing what is missing, unknown or misshapen.
 
-    `group_base` is the groups of the first group normalisation, which no tensor reveals; 0 means the published number.
+    Groups of normalisations, which no tensor reveals, are taken to be as published.
     """
     states = _states(source)
-    sizes = _infer(states, source, group_base)
+    sizes = _infer(states, source)
     modules = sizes.modules()
     params = {ours: _params(modules[ours], state, ours, source) for ours, state in states.items()}
     family = source.family.name
@@ -145,7 +143,7 @@ def _states(source: Source) -> dict[str, State]:
     return states
 
 
-def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Sizes:
+def _infer(states: Mapping[str, State], source: Source) -> _Sizes:
     try:
         kernels = sum(value.ndim == 4 for value in states["depth"].values())
         for size in (4 << levels for levels in range(2, _MOST_LEVELS + 1)):
@@ -163,7 +161,7 @@ def _infer(states: Mapping[str, State], source: Source, group_base: int) -> _Siz
             width=channels("depth", "down_0"),
             view_light_width=channels("view", "down_0"),
             zdim=channels("depth", "bottleneck"),
-            group_base=group_base or default_group_base(size),
+            group_base=default_group_base(size),
             encoder_width=channels("encoder", "stem") if "encoder" in states else 0,
             style_dim=channels("encoder", "output") if "encoder" in states else 0,
         )
@@ -181,7 +179,7 @@ def _params(module: Any, state: State, ours: str, source: Source) -> dict[str, A
     try:
         return jax.tree.map(np.asarray, params_from_torch(module, state))
     except (UserError, ValueError) as error:
-        advice = "; name the groups of its first normalisation with --group-base" * ("groups" in str(error))
+        advice = "; it can be read as it is, with --config.networks.group_base" * ("groups" in str(error))
         raise UserError(f"{source.path}: {network_files.TORCH_NAMES[ours]}: {error}{advice}") from error
 
 

@@ -34,7 +34,7 @@ from helpers.torch_networks import header, optimizer_state, randomise  # noqa: E
 
 from benchmarks.speed.torch_reference.networks import decoder, encoder, residual_encoder  # noqa: E402
 
-SIZE, WIDTH, ZDIM, STYLE, GROUPS = 32, 8, 16, 16, 4
+SIZE, WIDTH, ZDIM, STYLE, GROUPS = 32, 16, 16, 16, 16
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parit
     source, target = tmp_path / "cat_pretrain.pth", tmp_path / "cat.safetensors"
     content = {name: net.state_dict() for name, net in shape_networks.items()}
     torch.save({**content, "optimizerA": optimizer_state(torch.nn.Linear(2, 2)), "iteration": 7}, source)
-    assert main([str(source), str(target), "--group-base", str(GROUPS)]) == 0
+    assert main([str(source), str(target)]) == 0
     settings, like = fresh
     params = network_files.load_networks(target, like, settings)
     _compare(parity, params, settings, shape_networks, network_files.TORCH_NAMES)
@@ -98,7 +98,7 @@ def test_networks_of_the_original(tmp_path, shape_networks, fresh, capsys, parit
     parts = (
         "ignored: optimizerA, iteration",
         "licence of the weights: MIT",
-        "--config.networks.view_light_width=4",
+        "--config.networks.view_light_width=8",
         f"--config.networks.pretrained={target}",
     )
     assert [part for part in parts if part not in printed] == []
@@ -117,7 +117,7 @@ def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh,
     source, target = tmp_path / "checkpoint030.pth", tmp_path / "celeba.safetensors"
     with modules_named({"unsup3d": {}, "unsup3d.meters": {"MetricsTrace": type(trace)}}):
         torch.save({**content, **extras}, source, _use_new_zipfile_serialization=False)
-    assert main([str(source), str(target), "--group-base", str(GROUPS), "--no-sheet"]) == 0
+    assert main([str(source), str(target), "--no-sheet"]) == 0
     printed = capsys.readouterr().out
     ignored = "ignored: netC, optimizerD, metrics_trace, epoch"
     assert all(part in printed for part in (ignored, "It has no encoder", "add_mean_V=False", "elliottwu"))
@@ -128,28 +128,29 @@ def test_networks_of_unsup3d_start_four_of_five(tmp_path, shape_networks, fresh,
     assert not [name for name in sys.modules if name.startswith("unsup3d")]
     # A configuration of another width is told what these networks fit.
     other = _settings(networks={"view_light_width": 0})
-    with pytest.raises(UserError, match="fit .*--config.networks.view_light_width=4"):
+    with pytest.raises(UserError, match="fit .*--config.networks.view_light_width=8"):
         network_files.load_networks(target, models.init_params(jax.random.key(0), other), other)
 
 
 def test_wrong_shape_networks_are_refused_by_name(tmp_path, shape_networks):
     path = tmp_path / "x.pth"
     content = {name: dict(net.state_dict()) for name, net in shape_networks.items()}
-    with pytest.raises(UserError, match="x.pth: netD: .*--group-base"):
-        torch.save(content, path)
+    narrow = dict(decoder(SIZE, 8, ZDIM, 1, 4).state_dict())
+    with pytest.raises(UserError, match="x.pth: netD: .*--config.networks.group_base"):
+        torch.save(content | {"netD": narrow, "netA": dict(decoder(SIZE, 8, ZDIM, 3, 4).state_dict())}, path)
         convert([path])
     content["netA"]["network.2.weight"] = torch.zeros(3)
     del content["netA"]["network.6.weight"]
     torch.save(content, path)
     with pytest.raises(UserError, match="x.pth: netA: .*missing: network.6.weight; unknown: network.2.weight"):
-        convert([path], group_base=GROUPS)
+        convert([path])
     content["netA"] = shape_networks["netA"].state_dict()
     torch.save({k: v for k, v in content.items() if k != "netL"}, path)
     with pytest.raises(UserError, match="x.pth: netL missing"):
-        convert([path], group_base=GROUPS)
+        convert([path])
     torch.save(content | {"netD": {"network.0.weight": torch.zeros(2, 2)}}, path)
     with pytest.raises(UserError, match="does not follow from its tensors"):
-        convert([path], group_base=GROUPS)
+        convert([path])
 
 
 @pytest.mark.parametrize("numbers", [6, 4])
@@ -188,7 +189,7 @@ def test_what_cannot_be_converted_is_refused_and_nothing_written(words, message,
     assert sorted(place.name for place in tmp_path.iterdir()) == ["mvn.pth", "x.pth"]
 
 
-@pytest.mark.parametrize("option", ["--picture=x.png", "--group-base=4"])
+@pytest.mark.parametrize("option", ["--picture=x.png"])
 def test_options_of_networks_are_not_for_gans(golden_path, tmp_path, capsys, option):
     assert main([str(golden_path("stylegan2.pt")), str(tmp_path / "out.safetensors"), option]) == 1
     assert re.search("is a StyleGAN2 of rosinality.*: leave --", capsys.readouterr().err)
