@@ -107,8 +107,9 @@ def per_shard(**trailing: int) -> Callable[[F], F]:
                 axes = zip(array.shape, joint[most - batches[name] :])
                 specs[name] = jax.P(*(None if size == 1 else axis for size, axis in axes))
                 arguments[name] = jax.reshard(array, jax.NamedSharding(mesh, specs[name]))
-            sharded = {"in_specs": (specs,), "out_specs": jax.P(*joint), "axis_names": set(jax.tree.leaves(joint))}
-            return jax.shard_map(lambda arguments: function(**arguments), mesh=mesh, **sharded)(arguments)
+            specified = functools.partial(jax.shard_map, in_specs=(specs,), out_specs=jax.P(*joint), mesh=mesh)
+            names = set(jax.tree.leaves(joint))
+            return specified(lambda arguments: function(**arguments), axis_names=names)(arguments)
 
         return cast(F, wrapped)
 

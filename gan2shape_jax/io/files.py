@@ -57,13 +57,15 @@ def open_regular(path: _Path, *, limit: int | None = None) -> BinaryIO:
         raise UserError(f"{os.fspath(path)!r} is not a valid file name") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, not a file") from None
-    status = os.fstat(file.fileno())
-    if stat.S_ISREG(status.st_mode) and (limit is None or status.st_size <= limit):
-        return file
-    file.close()
+    status, fault = os.fstat(file.fileno()), ""
     if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path} is a named pipe or a device, not a file")
-    raise UserError(f"{path} has {status.st_size / MIB:.1f} MiB: at most {limit / MIB:g} MiB are read")
+        fault = "is a named pipe or a device, not a file"
+    elif limit is not None and status.st_size > limit:
+        fault = f"has {status.st_size / MIB:.1f} MiB: at most {limit / MIB:g} MiB are read"
+    if fault:
+        file.close()
+        raise UserError(f"{path} {fault}")
+    return file
 
 
 def read_text(path: _Path, *, limit: int, encoding: str = "utf-8") -> str:

@@ -65,7 +65,7 @@ class Converted:
         arch, params = self.arch, self.params["generator"]
         key, count = jax.random.key(0), max(1, min(6, _SIDE_LIMIT // arch.size))
         mean = stylegan2.mean_w(key, params, arch=arch)
-        images, _ = random_images(key, params, arch=arch, count=count**2, truncation=_TRUNCATION, mean=mean)
+        images = random_images(key, params, arch=arch, count=count**2, truncation=_TRUNCATION, mean=mean)[0]
         return Image.fromarray(strip(np.split(to_uint8(images), count), gap=0))
 
 
