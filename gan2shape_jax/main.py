@@ -30,11 +30,12 @@ _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 # Read when JAX is imported: commands compute in float32, and mix types and ranks as NumPy does.
 _NUMBERS = {"ENABLE_X64": "0", "NUMPY_DTYPE_PROMOTION": "standard", "NUMPY_RANK_PROMOTION": "allow"}
 
-# The commands besides reconstruction: module, and line in the help, which begins with the sub-commands, as one|two.
+# The commands besides reconstruction: module, with `:FUNCTION` if that is not `main`, and line in the help, which
+# begins with the sub-commands, as one|two.
 _COMMANDS = {
     "photo": ("apps.photo.command", "PHOTO ...: reconstructs any photo in 3D"),
     "serve": ("apps.serve.command", "the same in a browser, for yourself or for others"),
-    "render": ("apps.render", "RESULT ...: new views of a saved result"),
+    "render": ("apps.edit:render", "RESULT ...: new views of a saved result"),
     "edit": ("apps.edit", "RESULT ...: rotation and relighting, by the mesh and by the GAN"),
     "export": ("apps.export.command", "print|texture|usdz|blender|spread|web RESULT ...: results for other programs"),
     "evaluate": ("apps.evaluate", "[identity] RESULTS ...: errors of finished runs, side by side"),
@@ -125,7 +126,9 @@ def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | N
         argv = ["photo", *argv]
     if argv[0] in _COMMANDS:
         module, _ = _COMMANDS[argv[0]]  # which imports jax: --help should not wait for it
-        return functools.partial(importlib.import_module(f"gan2shape_jax.{module}").main, argv[1:]), None
+        module, _, function = module.partition(":")
+        run = getattr(importlib.import_module(f"gan2shape_jax.{module}"), function or "main")
+        return functools.partial(run, argv[1:]), None
     arguments = command_line.parse(argv, commands=(*_COMMANDS, *added))
     if arguments.version:
         return functools.partial(print, f"gan2shape-jax {gan2shape_jax.__version__}"), None

@@ -1,57 +1,67 @@
-"""`gan2shape-jax edit`: rotates and relights a result with its mesh ("3D") and with the GAN, side by side.
+"""`gan2shape-jax edit`: rotates and relights a result by its mesh ("3D") and by the GAN; `render`: by its mesh alone.
 
-Angles are in degrees on the command line. Several angles or lights make several views: columns of a still picture,
-frames of an animation, or files in a folder. A still has one row per version, with the input at the left (in the GAN's
-row, the GAN's own image of it, from which that row starts); in an animation the versions stand side by side.
+Several angles or lights make several views: columns of a still picture, frames of an animation, or files in a folder,
+each of which appears whole or not at all. With both versions, a still has a row of each, the input at the left (in the
+GAN's row, the GAN's own image of it, from which that row starts); in an animation they stand side by side.
 
 The GAN's pictures are made as in step 2 of the training: the result's factors are lit and rendered by sampling the
 canonical texture at the warped depth; the trained encoder turns such a rendering into an offset of the latent code, and
-the frozen generator draws the picture. It follows the angles as far as encoder and GAN can, the mesh exactly. Source:
-GAN2Shape, sections 3.2 and 4.3.
+the frozen generator draws the picture (GAN2Shape, sections 3.2 and 4.3).
 
-The result's folder holds the factors and the trained encoder; the run's folder around it holds the configuration,
-which names the GAN and the latent. Files may have moved since then, so each path can be given explicitly.
-
-Views `(n, 6)` are in radians and scene units from the canonical frame, lights `(n, 4)` are ambient, diffuse, dx, dy;
-pictures are in [-1, 1].
+Views `(n, 6)` are in radians and scene units from the canonical frame, lights `(n, 4)` are ambient, diffuse, dx, dy,
+with the signs of a result's `camera.json`; pictures are in [-1, 1]. Angles are in degrees on the command line.
 """
 
 import argparse
 import dataclasses
+import functools
+import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
+from PIL import Image
 
-from gan2shape_jax.apps import option_types, render
-from gan2shape_jax.apps.render import Shots
+from gan2shape_jax.apps import option_types
 from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.geometry import resample
 from gan2shape_jax.geometry.lighting import normals, shade
 from gan2shape_jax.io import arrays, data
+from gan2shape_jax.io.files import atomic_file, atomic_folder, require_file_place, require_folder_place
+from gan2shape_jax.io.image_files import MOST_GIF_PIXELS
 from gan2shape_jax.method import frozen, losses, models, projection
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import render_factors
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.results import pictures
+from gan2shape_jax.results.outputs import outputs
 from gan2shape_jax.results.pictures import MOVING, Tile
 from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.tables import csv_text
-from gan2shape_jax.results.views import gan_tiles, pictures_in_turn
+from gan2shape_jax.results.views import AMBIENT_SHARE, SHOWS, gan_tiles, pictures_in_turn, stronger, sweep_views
 from gan2shape_jax.run import prepare
 from gan2shape_jax.run.folder import SavedRun, find_run
 from gan2shape_jax.run.recipe import resolve
 from gan2shape_jax.training import network_files
 
+STILLS = (".png", ".jpg", ".jpeg", ".webp")
+_MOST_DEG = 36000  # a hundred turns: float32 still resolves hundredths of a degree
 _SMALLEST = 256  # pixels; smaller pictures are enlarged for viewing
-_LABELLED = 128  # pixels; below this, captions overlap
-_GAP = 2  # pixels, between pictures without captions
+_CHOSEN = ("yaw", "pitch", "roll", "light", "strength", "ambient", "diffuse")
+_RENDER_EPILOG = """\
+examples:
+  gan2shape-jax render RESULT --yaw 30
+  gan2shape-jax render RESULT --yaw -60 -30 0 30 60 --what shape --out strip.png
+  gan2shape-jax render RESULT --yaw -60 60 --frames 48 --out turn.mp4
+  gan2shape-jax render RESULT --light -1.5 0.3 --light 1.5 0.3 --frames 30 --out relight.gif
+  gan2shape-jax render RESULT --base input --light 1 0 --ambient 0.1 --diffuse 0.9
+"""
 _EPILOG = """\
 examples:
   gan2shape-jax edit results/ictface/results/006 --yaw -40 -20 0 20 40
@@ -70,34 +80,46 @@ _ABOUT = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status, 1 after an error that has been printed."""
-    return exit_code(lambda: _run(_parser().parse_args(argv)))
+    """Runs the command `edit`; returns the exit status, 1 after an error that has been printed."""
+    return exit_code(lambda: _run(_parser("edit").parse_args(argv)))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = option_types.parser("edit", _ABOUT, _EPILOG)
-    about = "the folder of one image's results, inside the folder of its run"
-    option_types.add_path(parser, "RESULT", "RESULT", about)
-    about = "by the mesh, by the GAN, or both to compare (default: both)"
-    parser.add_argument("--version", choices=("3d", "gan", "both"), default="both", help=about)
-    render.add_shots(parser)
+def render(argv: Sequence[str] | None = None) -> int:
+    """Runs the command `render`; returns the exit status, 1 after an error that has been printed."""
+    return exit_code(lambda: _run(_parser("render").parse_args(argv)))
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    by_gan = command == "edit"
+    about = _ABOUT if by_gan else "Draws new views of a saved result from its mesh, without GAN or networks."
+    parser = option_types.parser(command, about, _EPILOG if by_gan else _RENDER_EPILOG)
+    parser.set_defaults(command=command, version="3d", what="image", run=None, gan=None, latent=None)
+    option_types.add_result(parser)
+    if by_gan:
+        about = "by the mesh, by the GAN, or both to compare (default: both)"
+        parser.add_argument("--version", choices=("3d", "gan", "both"), default="both", help=about)
+    _add_shots(parser)
     group = parser.add_argument_group("pictures")
-    add, yes_no = group.add_argument, argparse.BooleanOptionalAction
-    about = "the view that the angles start from (default: canonical, the front; the input's where no angle is given)"
-    add("--base", choices=("canonical", "input"), help=about)
-    about = "3D shows only the object, or the whole depth map (default: the object)"
-    add("--mask", action=yes_no, default=True, help=about)
-    about = "side of one picture; the GAN's own side, where nothing is enlarged or shrunk, is printed at the end "
-    add("--size", type=option_types.size(), metavar="PIXELS", help=f"{about}(default: that side, {_SMALLEST} at least)")
-    about = f"headings, captions and the input (default: with both, from {_LABELLED} pixels on)"
-    add("--labels", action=yes_no, help=about)
-    kinds = f"{', '.join(render.STILLS)}: all views in one picture; {', '.join(MOVING)}: an animation; "
-    folder = "without extension: a new folder of single pictures and frames.csv (default: RESULT/edit.png)"
+    add = group.add_argument
+    start = "; the input's where no angle is given" if by_gan else ""
+    about = f"the view that the angles start from (default: canonical, the front{start})"
+    add("--base", choices=("canonical", "input"), default=None if by_gan else "canonical", help=about)
+    if not by_gan:
+        about = "what to show (default: image); shape is grey under a light at the camera"
+        add("--what", choices=SHOWS, default="image", help=about)
+    about = "the mesh shows only the object, or the whole depth map (default: the object)"
+    add("--mask", action=argparse.BooleanOptionalAction, default=True, help=about)
+    own = f"the GAN's own, which is printed at the end, {_SMALLEST} at least" if by_gan else "512"
+    about = f"side of one picture, pixels (default: {own})"
+    add("--size", type=option_types.size(), default=None if by_gan else 512, metavar="PIXELS", help=about)
+    kinds = f"{', '.join(STILLS)}: all views in one picture; {', '.join(MOVING)}: an animation; "
+    folder = f"without extension: a new folder of single pictures and frames.csv (default: RESULT/{command}.png)"
     option_types.add_out_file(group, "PATH", kinds + folder)
-    group = parser.add_argument_group("files that have moved since the run")
-    option_types.add_path(group, "--run", "FOLDER", "the run that RESULT was made in")
-    option_types.add_gan(group, "--gan", "the GAN")
-    option_types.add_path(group, "--latent", "FILE", "the input's latent (.npy, .pt)")
+    if by_gan:
+        group = parser.add_argument_group("files that have moved since the run")
+        option_types.add_path(group, "--run", "FOLDER", "the run that RESULT was made in")
+        option_types.add_gan(group, "--gan", "the GAN")
+        option_types.add_path(group, "--latent", "FILE", "the input's latent (.npy, .pt)")
     return parser
 
 
@@ -111,49 +133,35 @@ class _Version(NamedTuple):
 
 
 def _run(options: argparse.Namespace) -> None:
-    chosen = ("yaw", "pitch", "roll", "light", "strength", "ambient", "diffuse")
-    if all(getattr(options, name) is None for name in chosen):
+    if options.command == "edit" and all(getattr(options, name) is None for name in _CHOSEN):
         raise UserError("nothing to edit: set --yaw, --pitch, --roll, --light or --strength (--help has examples)")
     result = load(options.result)
-    out = render.checked_out(options, "edit.png")
-    shots = render.shots(options, result)
-    views, count, versions = shots.views, len(shots.views), 2 if options.version == "both" else 1
-
+    out = _checked_out(options)
+    shots = _shots(options, result)
     editor, shown, l1 = None, list[_Version](), list[float]()
     if options.version != "3d":
         editor = load_editor(options.result, run=options.run, gan=options.gan, latent=options.latent)
-        limit, degrees = float(editor.settings.view_range.rotation_deg), np.rad2deg(views[:, :3])
-        worst = np.unravel_index(np.argmax(np.abs(degrees)), degrees.shape)
-        if np.abs(degrees[worst]) > limit + 0.1:
-            axis = ("pitch", "yaw", "roll")[worst[1]]
-            raise UserError(
-                f"a {axis} of {degrees[worst]:.0f}° from the front is beyond the views of this run (config.camera."
-                f"xyz_rotation_range_deg is {limit:g}): the GAN's version cannot show it; --version 3d can"
-            )
+        _require_views_of_run(editor, shots.views)
     size = options.size or max(_SMALLEST, editor.size if editor else 0)
-    labels = options.labels if options.labels is not None else versions > 1 and size >= _LABELLED
-    alone = versions == 1 and not labels  # without the input, and without gaps
-
-    def sheet_size(rows: int, columns: int, *, subtitle: bool) -> tuple[int, int]:
-        if labels:
-            return pictures.contact_sheet_size(size, columns, [True] * rows, subtitle=subtitle)
-        gap = 0 if alone else _GAP
-        return columns * (size + gap) - gap, rows * (size + gap) - gap
-
-    still = sheet_size(versions, count if alone else count + 1, subtitle=bool(shots.note))
-    render.require_size(out, still, sheet_size(1, 1 if alone else versions + 1, subtitle=False), count)
+    count = len(shots.views)
+    still, moving = (count * size, size), (size, size)
+    if options.version == "both":
+        still = pictures.contact_sheet_size(size, count + 1, [True] * 2, subtitle=bool(shots.note))
+        moving = pictures.contact_sheet_size(size, 3, [True])
+    _require_size(out, still, moving, count)
     if options.version != "gan":
-        frames = pictures_in_turn(result, views, shots.lights, size=size, cut=options.mask)
+        how = {"show": options.what, "size": size, "cut": options.mask}
+        frames = pictures_in_turn(result, shots.views, shots.lights, **how)
         start = Tile(pictures.enlarge(pictures.to_uint8(result.signed_image), size), "input")
         shown.append(_Version("3d", "3D: the mesh", start, frames))
     if editor is not None:
         heading = "GAN: the generator's picture of the same view"
         start = Tile(_tiles(editor.picture[None], size)[0], "the GAN's image of it")
         shown.append(_Version("gan", heading, start, _gan_frames(editor, shots, l1, size)))
-    render.write(
+    write(
         out,
-        still=lambda: _still(shown, shots, labels=labels, title=result.name),
-        moving=lambda: _moving(shown, shots, labels=labels, title=result.name),
+        still=lambda: _still(shown, shots, title=result.name),
+        moving=lambda: _moving(shown, shots, title=result.name),
         single=lambda: _single(shown, shots, l1),
         fps=options.fps,
         swing=options.swing,
@@ -165,9 +173,199 @@ def _run(options: argparse.Namespace) -> None:
             f"the GAN's pictures have {editor.size} pixels{at}; mean difference to the renderings they follow: "
             f"{low if low == high else f'{low} to {high}'} (values in [-1, 1])"
         )
-        if usual := beyond_training(editor, views, shots.lights):
+        if usual := _beyond_training(editor, shots):
             range_note = f"the encoder was mostly trained on {', '.join(usual)}"
             print(f"note: {range_note}; beyond, the GAN may not follow", file=sys.stderr)
+
+
+def _require_views_of_run(editor: "Editor", views: Float[np.ndarray, "n 6"]) -> None:
+    """Raises `UserError` if an angle is beyond those that the run's view network can tell."""
+    limit, degrees = float(editor.settings.view_range.rotation_deg), np.rad2deg(views[:, :3])
+    worst = np.unravel_index(np.argmax(np.abs(degrees)), degrees.shape)
+    if np.abs(degrees[worst]) > limit + 0.1:
+        axis = ("pitch", "yaw", "roll")[worst[1]]
+        raise UserError(
+            f"a {axis} of {degrees[worst]:.0f}° from the front is beyond the views of this run (config.camera."
+            f"xyz_rotation_range_deg is {limit:g}): the GAN's version cannot show it; --version 3d can"
+        )
+
+
+_SIGNS = {
+    "pitch": "pitch lowers the front",
+    "yaw": "yaw turns the front to the picture's left",
+    "roll": "roll turns clockwise",
+    "light": "light comes from the picture's left, and from above",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shots:
+    """What each frame shows: `views` (n, 6) in radians and scene units; `lights` (n, 4) ambient, diffuse, dx, dy."""
+
+    views: Float[np.ndarray, "n 6"]
+    lights: Float[np.ndarray, "n 4"]
+    captions: list[str]  # what sets each frame apart from the others: "yaw -40°", "light -1, +0.3"
+    note: str  # what angles and signs in the captions mean, for the reader of a picture
+
+
+def _add_shots(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of angles, of light and of the number of frames."""
+    group = parser.add_argument_group("angles")
+    for name, meaning in (
+        ("yaw", "turn about the vertical, degrees; positive turns the front to the picture's left"),
+        ("pitch", "nod, degrees; positive lowers the front"),
+        ("roll", "turn in the picture's plane, degrees, positive clockwise"),
+    ):
+        kind = option_types.number(f"--{name}", -_MOST_DEG, _MOST_DEG, "degrees")
+        group.add_argument(f"--{name}", type=kind, nargs="+", metavar="DEG", help=f"{meaning} (default: 0)")
+    group = parser.add_argument_group("light")
+    light = functools.partial(option_types.number, low=-1000, high=1000)  # strengths, and dx and dy
+    about = (
+        "light direction (DX, DY, 1), from the object's front: positive DX from the picture's left, positive "
+        "DY from above; may be repeated (default: the result's own)"
+    )
+    group.add_argument("--light", type=light("--light"), nargs=2, action="append", metavar=("DX", "DY"), help=about)
+    about = (
+        f"adds R to the directional light and takes {AMBIENT_SHARE:g} R from the ambient one, as the method's "
+        "relighting does with 0.3 and 0.6 (default: 0)"
+    )
+    group.add_argument("--strength", type=light("--strength"), metavar="R", help=about)
+    for name, meaning in (("ambient", "ambient"), ("diffuse", "directional")):
+        about = f"strength of {meaning} light (default: the result's)"
+        group.add_argument(f"--{name}", type=light(f"--{name}"), help=about)
+    group = parser.add_argument_group("frames")
+    about = "frames, spread evenly from the first angle or light to the last (default: one for each)"
+    frames = option_types.whole("--frames", 1, option_types.MOST_FRAMES)
+    group.add_argument("--frames", type=frames, metavar="N", help=about)
+    group.add_argument("--swing", action="store_true", help="animations go back the same way instead of starting over")
+    about = "frames a second of animations (default: 16)"
+    group.add_argument("--fps", type=option_types.number("--fps", 0.1, 100), default=16.0, help=about)
+
+
+def _shots(options: argparse.Namespace, result: Reconstruction) -> Shots:
+    """Returns the frames that the options ask for; `UserError` if too many, or the numbers of values disagree.
+
+    Angles start where --base says, else from the front, or from the input's view if only the light is given.
+    """
+    own = result.light
+    tracks = {name: np.array(getattr(options, name) or [0.0])[:, None] for name in ("pitch", "yaw", "roll")}
+    tracks["light"] = np.array(options.light or [own[2:].tolist()])
+    longest = max(map(len, tracks.values()))
+    for name, track in tracks.items():
+        if options.frames is None and len(track) not in (1, longest):
+            raise UserError(
+                f"--{name} has {len(track)} values, another option {longest}: use one, or as many, or spread them "
+                "over --frames"
+            )
+    count = options.frames or longest
+    if count > option_types.MOST_FRAMES:
+        raise UserError(f"{count} angles or lights: at most {option_types.MOST_FRAMES} views are drawn")
+    tracks_by_name = {name: _interpolated(track, count) for name, track in tracks.items()}
+    strengths = options.ambient, options.diffuse, None, None
+    base = np.array([mine if strength is None else strength for mine, strength in zip(own, strengths)], np.float32)
+    lights = np.array([stronger(base, options.strength or 0.0, *pair) for pair in tracks_by_name["light"]])
+    turned = sweep_views(**{f"{name}_deg": tracks_by_name[name][:, 0] for name in ("pitch", "yaw", "roll")})
+    chosen = [name for name in tracks_by_name if getattr(options, name)]
+    angles = [name for name in chosen if name != "light"]
+    from_input = options.base == "input" if options.base else not angles
+    note = "positive " + "; positive ".join(_SIGNS[name] for name in chosen) if chosen else ""
+    if from_input and angles:
+        note += "; angles from the input's view"
+    varied = [name for name in chosen if np.ptp(tracks_by_name[name], axis=0).any()] or chosen
+    captions = ["  ".join(_caption(name, tracks_by_name[name][i]) for name in varied) for i in range(count)]
+    return Shots(turned + result.view if from_input else turned, lights, captions, note)
+
+
+def _interpolated(track: np.ndarray, count: int) -> np.ndarray:
+    """Resamples keyframes (k, c) evenly to (count, c), linearly in between."""
+    where = np.linspace(0, len(track) - 1, count)
+    return np.stack([np.interp(where, np.arange(len(track)), column) for column in track.T], axis=-1)
+
+
+def _caption(name: str, values: np.ndarray) -> str:
+    digits, unit = (1, "") if name == "light" else (0, "°")
+    numbers = (f"{value:+.{digits}f}{unit}" if round(float(value), digits) else f"0{unit}" for value in values)
+    return f"{name} " + ", ".join(numbers)
+
+
+# Sides in pixels; libjpeg itself stops short of the 65535 of its format.
+_SIDES = {".gif": 65535, ".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".png": 2**31 - 1, ".mp4": 16384}
+_MOST_STILL_PIXELS = 2**28  # of one picture; Pillow itself opens no larger one without being asked to
+_INSTEAD = "use a smaller --size, fewer --frames, or a new folder as --out"
+
+
+def _checked_out(options: argparse.Namespace) -> pathlib.Path:
+    """Returns the file, or the folder if it has no extension, that is written; `UserError` if it cannot be."""
+    out: pathlib.Path = options.out or options.result / f"{options.command}.png"
+    if not out.suffix:
+        if not os.path.isdir(out.parent):
+            raise UserError(f"--out {out}: there is no folder {out.parent}")
+        require_new_folder(out)
+        return out
+    own = {pathlib.PurePath(name).stem for output in outputs() for name in output.files}
+    if (out.parent / "result.json").is_file() and out.stem in own:
+        raise UserError(f"--out {out} would overwrite a file of the result itself: choose another name")
+    require_file_place(out, endings=STILLS + MOVING, overwrite=options.overwrite or options.out is None)
+    return out
+
+
+def require_new_folder(out: pathlib.Path) -> None:
+    """Raises `UserError` unless `out` can be created or is an empty folder: nothing is ever overwritten there."""
+    require_folder_place(out)
+    require_folder_place(out.absolute().parent)  # where it is first written under another name
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"--out {out} exists and holds other files: name a new folder, or empty this one")
+
+
+def _require_size(out: pathlib.Path, still: tuple[int, int], moving: tuple[int, int], frames: int) -> None:
+    """Raises `UserError` if the format of `out` cannot hold a picture of all views or an animation of this size.
+
+    Sizes are width and height in pixels, that of an animation for each of its frames.
+    """
+    ending = out.suffix.lower()
+    if not ending:
+        return
+    width, height = moving if ending in MOVING else still
+    what = f"--out {out}: {width} x {height} pixels are more than"
+    if max(width, height) > _SIDES[ending]:
+        raise UserError(f"{what} {ending[1:].upper()} can hold, at most {_SIDES[ending]} a side: {_INSTEAD}")
+    if ending == ".gif" and frames * width * height > MOST_GIF_PIXELS:
+        raise UserError(
+            f"--out {out}: {frames} frames of {width} x {height} pixels are more than fit in memory for a GIF, "
+            f"at most {MOST_GIF_PIXELS} pixels in all: write an .mp4, or {_INSTEAD}"
+        )
+    if ending not in MOVING and width * height > _MOST_STILL_PIXELS:
+        raise UserError(f"{what} a picture can have here, at most {_MOST_STILL_PIXELS} in all: {_INSTEAD}")
+
+
+def write(
+    out: pathlib.Path,
+    *,
+    still: Callable[[], np.ndarray],
+    moving: Callable[[], Iterable[np.ndarray]],
+    single: Callable[[], Iterable[tuple[str, np.ndarray | str]]],
+    fps: float,
+    swing: bool,
+) -> None:
+    """Writes a picture, an animation or a new folder, as the extension says; `UserError` if that is impossible.
+
+    `still` draws the picture, `moving` the frames of the animation, which swings back or starts over; `single` yields
+    a folder's files, pictures or text, each after its name.
+    """
+    if not out.suffix:
+        require_new_folder(out)
+        with atomic_folder(out) as fresh:
+            for name, content in single():
+                if isinstance(content, str):
+                    (fresh / name).write_text(content, encoding="utf-8")
+                else:
+                    pictures.write_png(fresh / name, content)
+    elif out.suffix.lower() in MOVING:
+        atomic_file(out, functools.partial(pictures.write_animation, frames=moving(), fps=fps, swing=swing))
+    elif out.suffix.lower() == ".png":
+        atomic_file(out, functools.partial(pictures.write_png, picture=still()))
+    else:
+        atomic_file(out, functools.partial(Image.fromarray(still()).save, quality=95))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -202,31 +400,28 @@ def _tiles(drawn: Float[np.ndarray, "n c c 3"], size: int) -> list[np.ndarray]:
     return gan_tiles(drawn, size)
 
 
-def _still(versions: Sequence[_Version], shots: Shots, *, labels: bool, title: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns all views in one picture; without labels, a single version is shown alone, without the input."""
-    if labels:
-        rows = []
-        for version in versions:
-            tiles = (Tile(frame, caption) for frame, caption in zip(version.frames, shots.captions))
-            rows.append((version.heading, [version.start, *tiles]))
-        return np.asarray(pictures.contact_sheet(rows, title=title, subtitle=shots.note))
-    alone = len(versions) == 1
-    shown = [[*([] if alone else [version.start.picture]), *version.frames] for version in versions]
-    return pictures.strip(shown, gap=0 if alone else _GAP)
+def _still(versions: Sequence[_Version], shots: Shots, *, title: str) -> np.ndarray:
+    """Returns all views in one picture, uint8 (h, w, 3); a single version is shown alone, without the input."""
+    if len(versions) == 1:
+        return pictures.strip([versions[0].frames], gap=0)
+    rows = []
+    for version in versions:
+        tiles = (Tile(frame, caption) for frame, caption in zip(version.frames, shots.captions))
+        rows.append((version.heading, [version.start, *tiles]))
+    return np.asarray(pictures.contact_sheet(rows, title=title, subtitle=shots.note))
 
 
-def _moving(versions: Sequence[_Version], shots: Shots, *, labels: bool, title: str) -> Iterator[np.ndarray]:
-    """Yields a frame, uint8 (h, w, 3), for each view."""
-    if not labels and len(versions) == 1:
-        yield from versions[0].frames
-        return
-    headings = [version.heading.partition(":")[0] for version in versions]
-    for caption, *drawn in zip(shots.captions, *(version.frames for version in versions)):
-        tiles = [versions[0].start, *(Tile(picture, heading) for picture, heading in zip(drawn, headings))]
-        if labels:
-            yield np.asarray(pictures.contact_sheet([(caption, tiles)], title=title))
-        else:
-            yield pictures.strip([[tile.picture for tile in tiles]], gap=_GAP)
+def _moving(versions: Sequence[_Version], shots: Shots, *, title: str) -> Iterable[np.ndarray]:
+    """Returns a frame, uint8 (h, w, 3), for each view."""
+    if len(versions) == 1:
+        return versions[0].frames
+
+    def sheet(caption: str, *drawn: np.ndarray) -> np.ndarray:
+        headings = (version.heading.partition(":")[0] for version in versions)
+        tiles = [versions[0].start, *map(Tile, drawn, headings)]
+        return np.asarray(pictures.contact_sheet([(caption, tiles)], title=title))
+
+    return map(sheet, shots.captions, *(version.frames for version in versions))
 
 
 def _single(versions: Sequence[_Version], shots: Shots, l1: list[float]) -> Iterator[tuple[str, np.ndarray | str]]:
@@ -237,8 +432,9 @@ def _single(versions: Sequence[_Version], shots: Shots, l1: list[float]) -> Iter
     for version in versions:
         yield "input.png" if version.name == "3d" else f"input_{version.name}.png", version.start.picture
     for version in versions:
+        ending = "" if [version.name] == ["3d"] * len(versions) else f"_{version.name}"
         for i, frame in enumerate(version.frames):
-            yield f"{i:03}_{version.name}.png", frame
+            yield f"{i:03}{ending}.png", frame
     titles = ["frame", "pitch_deg", "yaw_deg", "roll_deg", "ambient", "diffuse", "dx", "dy", *["gan_l1"] * bool(l1)]
     values = np.column_stack([np.rad2deg(shots.views[:, :3]), shots.lights, *([l1] if l1 else [])])
     rows = [[f"{i:03}", *row] for i, row in enumerate(values.round(5).tolist())]
@@ -370,20 +566,22 @@ def _edit(
     return pictures, jax.vmap(losses.photometric)(resample.resize(pictures, settings.image_size), pseudo, masks)
 
 
-def beyond_training(editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]) -> list[str]:
+def _beyond_training(editor: Editor, shots: Shots) -> list[str]:
     """Returns, in words, the range mostly seen in training of each angle or light that the request takes beyond it."""
     settings, frozen = editor.settings, editor.frozen
     scale = float(settings.view_range.rotation_deg) * np.array([1, float(settings.view_scale), 1])
     mean = np.asarray(frozen.view_mean)[:3] * scale
     deviations = np.linalg.norm(np.asarray(frozen.view_factor), axis=-1)[:3] * scale
     sentences = []
-    for name, values, middle, deviation in zip(("pitch", "yaw", "roll"), np.rad2deg(views[:, :3]).T, mean, deviations):
+    for name, values, middle, deviation in zip(
+        ("pitch", "yaw", "roll"), np.rad2deg(shots.views[:, :3]).T, mean, deviations
+    ):
         low, high = middle - _USUAL * deviation, middle + _USUAL * deviation
         if deviation > 0 and ((values < low - 0.5) | (values > high + 0.5)).any():
             sentences.append(f"{name} of {low:+.0f}° to {high:+.0f}°")
     x0, x1, y0, y1, *_ = map(float, settings.rand_light)
-    (dx, dy), own = lights[:, 2:].T, editor.result.light[2:]
+    (dx, dy), own = shots.lights[:, 2:].T, editor.result.light[2:]
     outside = (dx < x0) | (dx > x1) | (dy < y0) | (dy > y1)
-    if (outside & (lights[:, 2:] != own).any(axis=-1)).any():
+    if (outside & (shots.lights[:, 2:] != own).any(axis=-1)).any():
         sentences.append(f"light from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g})")
     return sentences

@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps import option_types
-from gan2shape_jax.apps.render import require_new_folder
+from gan2shape_jax.apps.edit import require_new_folder
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.errors import UserError, exit_code

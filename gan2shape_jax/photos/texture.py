@@ -61,7 +61,7 @@ def photo_textured(
 ) -> tuple[Reconstruction, dict[str, Any]]:
     """Returns a result with its texture, and the files of its folder that are not made of that result alone.
 
-    Contents are as for `write_folder`; apps/export/texture.py says what they are.
+    Contents are as for `write_folder`; docs/how-to/exporting.md says what they are.
     """
     mesh, side = surface.build_mesh(result, texture=surface.jpeg(texture.albedo)), len(texture.albedo)
     height, width = photo.shape[:2]
@@ -150,7 +150,7 @@ def photo_texture(
     inside = on_texels(part.field, size) >= surface.OUTLINE
     # At the object's border the model's albedo contains background, as it may wherever the photo shows background;
     # beside the photo, its border repeated.
-    rim = inner_share(surface.object_mask(result), *ALBEDO_RIM)
+    rim = inner_share(surface.object_mask(result.mask), *ALBEDO_RIM)
     clean = on_texels(rim, size) * (1 - (projection.faced - projection.visible)) * within * own
     del projection
     bounded, lit_well, lit_at_all = _bounded_shading(

@@ -189,6 +189,15 @@ def _relit_by_gan(drawing: Drawing) -> list[np.ndarray] | None:
     return [*level, *above[::-1]]
 
 
+def _strips_by_gan(drawing: Drawing) -> dict[str, Any] | None:
+    if (drawn := drawing.gan) is None:
+        return None
+    rows = {"turntable_gan.png": (drawn.yaws, drawn.pitches), "relight_gan.png": drawn.lights}
+    return {
+        name: pictures.strip([views.gan_tiles(row, drawing.size) for row in several]) for name, several in rows.items()
+    }
+
+
 def _fragment(drawing: Drawing) -> dict[str, Any]:
     lines = fragment_of(drawing.result, full=drawing.options.mesh_full, photo=drawing.photo)
     return {FRAGMENT: "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)}
@@ -360,7 +369,7 @@ OUTPUTS = (
     Output(
         ("turntable_gan.png", "relight_gan.png"),
         "turned and relit views by the GAN",
-        lambda drawing: None if drawing.gan is None else views.gan_strips(drawing.gan, size=drawing.size),
+        _strips_by_gan,
         "all",
     ),
     # The GAN's pictures are few, so they follow each other more slowly.

@@ -25,7 +25,6 @@ from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSurface, cut_surfac
 if TYPE_CHECKING:
     import trimesh
 
-Extent = float | None
 BACKS = ("flat", "mirrored")
 LEAST_WALL_MM = 0.8  # two lines of a common nozzle: what printers can still make
 LARGEST_MM = 10_000.0
@@ -52,8 +51,8 @@ class Solid(NamedTuple):
 def build_solid(
     result: Result,
     *,
-    width_mm: Extent = None,
-    height_mm: Extent = None,
+    width_mm: float | None = None,
+    height_mm: float | None = None,
     thickness_mm: float = 3.0,
     back: str = "flat",
 ) -> Solid:
@@ -82,10 +81,8 @@ def build_solid(
         raise ArgumentError(f"back is {back!r}: it must be one of {', '.join(BACKS)}")
     inside = result.mask >= MASK_THRESHOLD
     if not inside.any():
-        raise UserError(
-            f"the object mask of {result.name} is empty, so there is nothing to print: reconstruct with a mask"
-        )
-    kept = object_mask(result)
+        raise UserError(f"the object mask of {result.name} is empty: reconstruct with a mask")
+    kept = object_mask(result.mask)
     depth, spikes = _without_spikes(result.depth, kept, 1 / result.camera.focal_length)
     share = surface(result).field
     limits = np.array([math.inf if value is None else value for value in (width_mm, height_mm)], float)
@@ -173,13 +170,18 @@ def texel_colours(
     """
     side = min(len(texture), most)
     small = np.asarray(Image.fromarray(texture).resize((side, side), Image.Resampling.BOX), np.float32)
-    places = [(1 - uv[:, 1]) * side - 0.5, uv[:, 0] * side - 0.5]
+    places = texel_places(uv, side)
     channels = [ndimage.map_coordinates(small[..., k], places, order=1, mode="nearest") for k in range(3)]
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
+def texel_places(uv: Float[np.ndarray, "v 2"], side: int) -> list[Float[np.ndarray, " v"]]:
+    """Returns rows and columns in a picture of `side` pixels of places of glTF's kind, v upwards."""
+    return [(1 - uv[:, 1]) * side - 0.5, uv[:, 0] * side - 0.5]
+
+
 def _walls(near: Int[np.ndarray, "e 2"], far: Int[np.ndarray, "e 2"]) -> Int[np.ndarray, "f 3"]:
-    """Returns the triangles between a front's border, edge by edge in its faces' direction, and the vertices behind."""
+    """Returns the triangles between a front's border and the vertices behind it."""
     (a, b), (c, d) = near.T, far.T
     return np.concatenate([np.stack([b, a, c], axis=1), np.stack([b, c, d], axis=1)])
 

@@ -1,15 +1,13 @@
 """The surface of a result on the host: points, normals and light, the part that is shown, and the textured mesh of it.
 
-Towards the object's border the depth falls away to whatever the network left there. A surface that ends there has
-spikes and flags when seen from the side, and steps along its outline if it ends at whole pixels. So it ends where it
-turns away from the viewer, the depth is extended past its border, and the outline is a contour of a smooth field. All
-maps are `(S, S)`, canonical frame; depth in scene units. A result's mask is the image's or its model's: `mean_mask`.
+Towards the object's border the depth falls away to whatever the network left there: a surface that ends there has
+spikes when seen from the side, and steps if it ends at whole pixels. So it ends where it turns away from the viewer,
+the depth is extended past its border, and the outline is a contour of a smooth field. All maps are `(S, S)`, canonical
+frame; depth in scene units. A result's mask is the image's or its model's: `mean_mask`.
 
 The surface is the grid over the depth map, every pixel a vertex and every cell two triangles, as in the renderer, cut
-along the outline. What is kept is one piece without holes: a disc with a single border. The mesh of it (OBJ, GLB,
-USDZ) is in glTF's frame: x right, y up, z towards the viewer, origin at the rotation centre, metres. The side of the
-picture at the rotation centre's distance is `SIDE_M`, so a face is about as high as it is. Its texture lies over the
-canonical picture: the photo's own where there is one, else the albedo, pixel for pixel.
+along the outline to one piece without holes. The mesh of it (OBJ, GLB, USDZ) is in glTF's frame: x right, y up, z
+towards the viewer, origin at the rotation centre, metres, where the picture's side at that distance is `SIDE_M`.
 """
 
 from __future__ import annotations
@@ -53,9 +51,9 @@ _MOST = 0.75  # of a model's samples have the object where its mean mask does
 _MEAN_BLUR = 1.0  # pixels, of their mean
 _PARTS = 8  # of a pixel along a side, at which the mean mask's outline is located
 CLEAR = 0.03  # least distance of values from the outline's, which keeps cuts away from vertices: no sliver triangles
+_border_blurred = functools.partial(ndimage.gaussian_filter, sigma=_BLUR, mode="nearest", truncate=2)
 # Which vertices of the grid are joined by an edge: the diagonals all run the same way.
 _JOINED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
-_USDZ_TIME = (1980, 1, 1, 0, 0, 0, 0, 0, -1)  # the earliest that an archive can tell
 _UNLIT = "KHR_materials_unlit"
 _DIGITS = 9  # after the point, of coordinates below 1: finer than float32
 # illum 0: the colour as it is, without shading.
@@ -68,7 +66,7 @@ def _on_host(function: Callable[..., Any], static: tuple[int, ...] = ()) -> Call
     It is one compiled program: run operation by operation, they took a third of the time of a feed-forward result.
     """
     compiled = jax.jit(function, static_argnums=static)
-    return functools.wraps(function)(default_numerics()(lambda *arguments: jax.device_get(compiled(*arguments))))
+    return default_numerics()(lambda *arguments: jax.device_get(compiled(*arguments)))
 
 
 points = _on_host(cameras.back_project, (1,))
@@ -93,13 +91,13 @@ class Surface:
     mask: np.ndarray  # (S, S) 1 on the object and just across its outline, where `depth` may be drawn
 
 
-def object_mask(result: Result) -> Bool[np.ndarray, "s s"]:
-    """Returns where the object is: the largest piece of the canonical mask, holes filled; everywhere if it is empty.
+def object_mask(mask: Float[np.ndarray, "s s"]) -> Bool[np.ndarray, "s s"]:
+    """Returns where the object is: the largest piece of a canonical mask, holes filled; everywhere if it is empty.
 
     Where the surface folds, the input's mask lands on parts that the input does not show, which leaves holes and
     specks.
     """
-    inside = result.mask >= MASK_THRESHOLD
+    inside = mask >= MASK_THRESHOLD
     return one_piece(inside) if inside.any() else np.ones_like(inside)
 
 
@@ -109,7 +107,7 @@ def _outlined(result: Result) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarra
     The field follows the mask's fractions, smoothed, and the depth before the way down to the background's: a contour
     of the depth is a straight edge when seen from the side.
     """
-    kept = object_mask(result)
+    kept = object_mask(result.mask)
     share = mask_field(result.mask, kept)
     if kept.all():
         return share, result.depth
@@ -214,10 +212,6 @@ def border_weights(
     return core, there, _border_blurred(inner) * there
 
 
-def _border_blurred(values: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
-    return np.asarray(ndimage.gaussian_filter(values, _BLUR, mode="nearest", truncate=2))
-
-
 def _extended(depth: Float[np.ndarray, "s s"], filled: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
     """Returns a depth map that goes on straight for `RINGS` past what is known: by planes through 5 x 5 pixels."""
     y, x = np.mgrid[-2:3, -2:3]
@@ -318,24 +312,19 @@ def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | Non
     placed = (surface_cut.points - (0, 0, camera.rot_center_depth)) * metres(camera) * (1.0, -1.0, -1.0)
     if texture is None and result.texture is not None:
         texture = jpeg(result.texture)
-    texture, name = (
-        (texture, "photo") if texture else (Image.fromarray(pictures.to_uint8(result.signed_albedo)), "albedo")
-    )
+    name = "photo" if texture else "albedo"
+    texture = texture or Image.fromarray(pictures.to_uint8(result.signed_albedo))
     look = {"metallicFactor": 0.0, "roughnessFactor": 1.0, "doubleSided": True}
     uv = np.stack([(columns + 0.5) / size, 1 - (rows + 0.5) / size], axis=-1)
     visual = TextureVisuals(uv=uv, material=PBRMaterial(name=name, baseColorTexture=texture, **look))
-    opacity = _opacity(ndimage.map_coordinates(part.field, [rows, columns], order=1, mode="nearest"))
+    field = ndimage.map_coordinates(part.field, [rows, columns], order=1, mode="nearest")
+    share = np.clip((field - OUTLINE) / FADE, 0, 1)
+    opacity = np.rint(255 * share * share * (3 - 2 * share)).astype(np.uint8)  # as the viewer's shader has it
     white = np.full((len(uv), 3), 255, np.uint8)
     visual.vertex_attributes["color"] = np.concatenate([white, opacity[:, None]], axis=-1)
     faces = surface_cut.faces[np.argsort((opacity[surface_cut.faces] < 255).any(axis=1), kind="stable")]
     unit = outward / np.linalg.norm(outward, axis=-1, keepdims=True)
     return trimesh.Trimesh(placed, faces, vertex_normals=unit, visual=visual, process=False)
-
-
-def _opacity(field: Float[np.ndarray, " v"]) -> UInt8[np.ndarray, " v"]:
-    """Returns 0 to 255: how much of what lies behind a point of the field is hidden, as the viewer's shader has it."""
-    share = np.clip((field - OUTLINE) / FADE, 0, 1)
-    return np.rint(255 * share * share * (3 - 2 * share)).astype(np.uint8)
 
 
 def metres(camera: cameras.Camera) -> float:
@@ -439,8 +428,9 @@ def usdz_bytes(mesh: trimesh.Trimesh) -> bytes:
         material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", kinds.Token))
         UsdShade.MaterialBindingAPI.Apply(shape.GetPrim()).Bind(material)
         stage.Save()
-        for file in ("model.usdc", "photo.jpg"):  # the archive has their times, and is the same whenever it is made
-            os.utime(f"{folder}/{file}", 2 * (time.mktime(_USDZ_TIME),))
+        earliest = time.mktime((1980, 1, 1, 0, 0, 0, 0, 0, -1))  # of an archive, whose bytes are always the same
+        for file in ("model.usdc", "photo.jpg"):
+            os.utime(f"{folder}/{file}", (earliest, earliest))
         UsdUtils.CreateNewARKitUsdzPackage(f"{folder}/model.usdc", f"{folder}/model.usdz")
         return pathlib.Path(folder, "model.usdz").read_bytes()
 

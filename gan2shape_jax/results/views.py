@@ -7,8 +7,7 @@ black need not be. Normals are those of the canonical frame, in which the light 
 with the object when the view turns. Views are `(n, 6)`: rx, ry, rz in radians, tx, ty, tz in scene units, from the
 canonical frame. Lights are `(n, 4)`: ambient, diffuse, dx, dy. Angles are in degrees where a name says so.
 
-Turning: nine yaws, then five pitches, from the canonical view (GAN2Shape, appendix; the reference's `save_results`).
-Relighting: five directions from side to side, level and from above, at two strengths. The GAN does not see the mesh:
+The sweeps of views and lights are the reference's (GAN2Shape, appendix; `save_results`). The GAN does not see the mesh:
 the factors are rendered the way the training does, by sampling the canonical texture at the warped depth, and the
 caller's projection turns these pseudo-images into the GAN's own (GAN2Shape, section 3.3).
 """
@@ -268,7 +267,7 @@ def yaws_deg(category: str) -> Float[np.ndarray, "9"]:
 
 
 def turn_views(category: str) -> Float[np.ndarray, "14 6"]:
-    """Returns the views of the nine yaws, then of the five pitches."""
+    """Returns the views of nine yaws, then of five pitches."""
     return np.concatenate([sweep_views(yaw_deg=yaws_deg(category)), sweep_views(pitch_deg=_PITCHES_DEG)])
 
 
@@ -319,13 +318,6 @@ def relit_frames(result: Result, size: int, frames: int) -> Iterator[UInt8[np.nd
     return (picture(still, "image", light=light)[0] for light in lights)
 
 
-def gan_strips(drawn: GanViews, *, size: int) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
-    """Returns `turntable_gan.png` and `relight_gan.png`."""
-    turned = [gan_tiles(row, size) for row in (drawn.yaws, drawn.pitches)]
-    relit = [gan_tiles(row, size) for row in drawn.lights]
-    return {"turntable_gan.png": pictures.strip(turned), "relight_gan.png": pictures.strip(relit)}
-
-
 def gan_tiles(drawn: Float[np.ndarray, "n s s 3"], size: int) -> list[UInt8[np.ndarray, "size size 3"]]:
     """Returns the GAN's pictures, in [-1, 1], as tiles of `size` pixels."""
     return [pictures.enlarge(picture, size) for picture in pictures.to_uint8(drawn)]
@@ -374,12 +366,10 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
     known = {name: value for name, value in every.items() if value is not None}
     turned = Surfaces(**{name: value[:-1] for name, value in known.items()})
     still = Surfaces(**{name: value[-1:] for name, value in known.items()})
+    stills = {"Input and reconstruction": input_stills(result), "The factors, from the front": factor_stills(result)}
     rows = [
         (heading, [Tile(pictures.enlarge(shown, size), caption) for _, shown, caption in tiles])
-        for heading, tiles in (
-            ("Input and reconstruction", input_stills(result)),
-            ("The factors, from the front", factor_stills(result)),
-        )
+        for heading, tiles in stills.items()
     ]
     for heading, show in (("Shape without colour", "shape"), ("Turned mesh", "image")):
         drawn = picture(turned, show, light=result.light)
@@ -408,9 +398,7 @@ def input_stills(result: Result) -> list[_Still]:
     """Returns pictures of the input and its explanation."""
     near, far = pictures.depth_range(result.input_depth, result.input_mask)
     coloured = functools.partial(pictures.colour_depth, near=near, far=far, mask=result.input_mask)
-    off = np.abs(result.signed_image - result.reconstruction).mean(
-        axis=-1
-    )  # shown dark where it is half the range or more
+    off = np.abs(result.signed_image - result.reconstruction).mean(axis=-1)  # dark where it is half the range or more
     shown: list[tuple[str, Callable[[np.ndarray], np.ndarray], np.ndarray | None, str]] = [
         ("input", pictures.to_uint8, result.signed_image, "input"),
         ("gan_image", pictures.to_uint8, result.gan_image, "the GAN's image of it"),
@@ -441,7 +429,7 @@ def factor_stills(result: Result) -> list[_Still]:
 
 
 def _footer(result: Result) -> list[str]:
-    """Returns a line for the depth if it could be measured, one for the pictures, and one for trust if known."""
+    """Returns lines for depth, pictures and trust, as far as they are known."""
     lines: dict[bool, list[str]] = {False: [], True: []}
     for column, value in zip(COLUMNS, Row("", metrics=result.metrics).figures, strict=True):
         if value is not None:

@@ -15,7 +15,7 @@ from helpers.edited_run import OVER_GAN, SIZE, write_run
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps import edit, render
+from gan2shape_jax.apps import edit
 from gan2shape_jax.apps import sample as sample_gan
 from gan2shape_jax.apps.edit import load_editor
 from gan2shape_jax.config import load_config
@@ -27,6 +27,7 @@ from gan2shape_jax.method import projection, sampling
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.results import load, save_result, views
+from gan2shape_jax.results.pictures import contact_sheet_size
 from gan2shape_jax.run.folder import SavedRun, find_run
 
 # Pitch, yaw, roll in degrees; seen straight on, samples lie on triangles' edges, where rounding decides.
@@ -124,33 +125,33 @@ def test_a_cropping_run_gives_pictures_of_the_crop(tmp_path, editor):
 
 
 def _options(*words):
-    return edit._parser().parse_args(["RESULT", *words])
+    return edit._parser("edit").parse_args(["RESULT", *words])
 
 
 def test_strength_is_that_of_the_methods_relighting(editor):
     own = editor.result.light
-    shots = render.shots(_options("--light", "-1", "0.5", "--strength", "0.3"), editor.result)
+    shots = edit._shots(_options("--light", "-1", "0.5", "--strength", "0.3"), editor.result)
     np.testing.assert_allclose(shots.lights, [[own[0] - 0.18, own[1] + 0.3, -1, 0.5]], atol=1e-6)
-    shots = render.shots(_options("--ambient", "0.2", "--diffuse", "0.7"), editor.result)
+    shots = edit._shots(_options("--ambient", "0.2", "--diffuse", "0.7"), editor.result)
     np.testing.assert_allclose(shots.lights, [[0.2, 0.7, own[2], own[3]]], atol=1e-6)
 
 
 def test_frames_are_spread_evenly_and_captions_name_what_varies(editor):
-    shots = render.shots(_options("--yaw", "-40", "40", "--pitch", "5", "--frames", "5"), editor.result)
+    shots = edit._shots(_options("--yaw", "-40", "40", "--pitch", "5", "--frames", "5"), editor.result)
     turns = [[5, yaw, 0] for yaw in (-40, -20, 0, 20, 40)]
     np.testing.assert_allclose(np.rad2deg(shots.views[:, :3]), turns, atol=1e-5)
     assert shots.captions == ["yaw -40°", "yaw -20°", "yaw 0°", "yaw +20°", "yaw +40°"]
     single = _options("--pitch", "5", "--light", "-0.5", "0")
-    assert render.shots(single, editor.result).captions == ["pitch +5°  light -0.5, 0"]
-    assert render.shots(_options("--ambient", "0", "--frames", "2"), editor.result).captions == ["", ""]
+    assert edit._shots(single, editor.result).captions == ["pitch +5°  light -0.5, 0"]
+    assert edit._shots(_options("--ambient", "0", "--frames", "2"), editor.result).captions == ["", ""]
 
 
-@pytest.mark.parametrize("module", [edit, render, sample_gan])
-def test_the_examples_of_the_help_work(module):
-    examples = [line for line in module._EPILOG.splitlines() if line.strip().startswith("gan2shape-jax")]
+@pytest.mark.parametrize("parser", [edit._parser("edit"), edit._parser("render"), sample_gan._parser()])
+def test_the_examples_of_the_help_work(parser):
+    examples = [line for line in parser.epilog.splitlines() if line.strip().startswith("gan2shape-jax")]
     assert len(examples) >= 3
     for line in examples:
-        module._parser().parse_args(shlex.split(line)[2:])  # refuses numbers out of their bounds
+        parser.parse_args(shlex.split(line)[2:])  # refuses numbers out of their bounds
 
 
 def _edit(result, *words) -> int:
@@ -162,16 +163,14 @@ def _shown(path) -> np.ndarray:
 
 
 def test_both_versions_stand_side_by_side(saved, tmp_path, capsys):
-    assert _edit(saved, "--yaw", -20, 20, "--size", SIZE, "--out", tmp_path / "a.png") == 0
-    assert np.asarray(Image.open(tmp_path / "a.png")).shape == (2 * SIZE + 2, 3 * SIZE + 4, 3)
-    assert f"64 pixels, shown at {SIZE};" in capsys.readouterr().out
-    assert _edit(saved, "--yaw", -20, 20, "--size", SIZE, "--labels", "--out", tmp_path / "a.jpg") == 0
+    assert _edit(saved, "--yaw", -20, 20, "--size", SIZE, "--out", tmp_path / "a.jpg") == 0
     with Image.open(tmp_path / "a.jpg") as labelled:
-        assert labelled.size[0] == 48 + 3 * SIZE + 2 * 8
+        assert labelled.size == contact_sheet_size(SIZE, 3, [True, True], subtitle=True)
+    assert f"64 pixels, shown at {SIZE};" in capsys.readouterr().out
     turn = tmp_path / "turn.gif"
     assert _edit(saved, "--yaw", -20, 20, "--frames", 4, "--swing", "--size", SIZE, "--out", turn) == 0
     with Image.open(turn) as gif:
-        assert gif.n_frames == 6 and gif.size == (3 * SIZE + 4, SIZE)
+        assert gif.n_frames == 6 and gif.size == contact_sheet_size(SIZE, 3, [True])
     assert _edit(saved, "--yaw", 10, "--size", SIZE, "--out", tmp_path / "frames") == 0
     result = load(saved)
     assert np.abs(_shown(tmp_path / "frames" / "input.png") - result.signed_image).max() <= 0.5 / 127.5 + 1e-6
@@ -202,7 +201,7 @@ def test_the_3d_version_is_renders_and_needs_no_run(saved, tmp_path):
     assert load_editor(alone, run=saved.parents[1]).size == OVER_GAN
     words = ["--yaw", "-30", "10", "--size", str(SIZE), "--out"]
     assert _edit(alone, "--version", "3d", *words, tmp_path / "a.png") == 0
-    assert render.main([str(alone), *words, str(tmp_path / "b.png")]) == 0
+    assert edit.render([str(alone), *words, str(tmp_path / "b.png")]) == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan2shape_jax.apps import render
+from gan2shape_jax.apps.edit import render
 from gan2shape_jax.main import main
 from gan2shape_jax.results import views
 
@@ -24,19 +24,20 @@ def result(saved_results):
     ],
 )
 def test_it_writes_strips(result, words, width):
-    assert render.main([str(result), *words.split(), "--size", "32"]) == 0
+    assert render([str(result), *words.split(), "--size", "32"]) == 0
     picture = np.asarray(Image.open(result / "render.png"))
     assert picture.shape == (32, width, 3) and picture.std() > 5
 
 
 def test_it_writes_animations_and_folders_of_frames(result, tmp_path):
     words = [str(result), "--light", "-1", "0", "--light", "1", "0", "--frames", "5", "--size", "32", "--out"]
-    assert render.main([*words, str(tmp_path / "turn.gif"), "--swing"]) == 0
+    assert render([*words, str(tmp_path / "turn.gif"), "--swing"]) == 0
     with Image.open(tmp_path / "turn.gif") as gif:
         assert gif.n_frames == 8
-    assert render.main([*words, str(tmp_path / "frames")]) == 0
-    assert [path.name for path in sorted((tmp_path / "frames").iterdir())] == [f"{k:03}.png" for k in range(5)]
-    assert render.main([str(tmp_path)]) == 1  # which holds no result.json
+    assert render([*words, str(tmp_path / "frames")]) == 0
+    names = [path.name for path in sorted((tmp_path / "frames").iterdir())]
+    assert names == [*(f"{k:03}.png" for k in range(5)), "frames.csv", "input.png"]
+    assert render([str(tmp_path)]) == 1  # which holds no result.json
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def place(result, tmp_path, monkeypatch):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-# Words for both commands; `edit` has captions too.
+# Words for both commands.
 _REFUSED = (
     ("--yaw 1e300", "--yaw 1e300: must be between -36000 and 36000 degrees"),
     ("--strength 1e20 --yaw 0", "--strength 1e20"),
@@ -64,7 +65,7 @@ _REFUSED = (
     ("--yaw 0 1 --frames 33 --size 512 --out a.webp", "at most 16383 a side"),
     ("--yaw 0 1 --frames 1000 --size 4096 --out a.png", "in all"),
     ("--yaw 0 1 --frames 1000 --size 4096 --out a.gif", "write an .mp4"),
-    ("--yaw 0 1 --frames 9 --size 4096 --labels --out a.webp", "at most 16383 a side"),
+    ("--yaw 0 1 --frames 9 --size 4096 --out a.webp", "at most 16383 a side"),
     ("--yaw 0 --out folder.png", "is a folder"),
     ("--yaw 0 --out gone/a.png", "there is no folder gone"),
     ("--yaw 0 --out a.bmp", ".png"),
@@ -81,8 +82,6 @@ _REFUSED = (
 def test_what_cannot_be_drawn_or_written_is_refused_before_the_first_frame(command, result, place, capsys):
     for words, message in _REFUSED:
         arguments = [word.replace("RESULT", str(result)) for word in words.split()]
-        if command == "render":
-            arguments = [word for word in arguments if word != "--labels"]
         name, *version = command.split()
         code = main([name, str(result), *version, *arguments])
         said = capsys.readouterr().err

@@ -1,18 +1,22 @@
 """`gan2shape-jax export`: a saved result for other programs, without GAN or networks; and a model as a web page.
 
-For 3D printers slicers read STL, and 3MF, which states that its numbers are millimetres and has colours. 3MF is a ZIP
-of XML (3MF Core Specification 1.3, and the colour groups of its Materials Extension), written here since trimesh needs
-two further packages for it, puts random identifiers into the file and leaves colours out.
+`texture` writes two kinds of mesh, `textured.glb`, which viewers light, and `mesh.glb`, as the photo shows it, since of
+the common viewers only model-viewer lets users choose between variants in one (KHR_materials_variants) without
+programming. For 3D printers slicers read STL, and 3MF, which states that its numbers are millimetres and has colours.
+3MF is a ZIP of XML (3MF Core Specification 1.3, and the colour groups of its Materials Extension), written here since
+trimesh needs two further packages for it, puts random identifiers into the file and leaves colours out.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import io
 import pathlib
 import shlex
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -21,24 +25,27 @@ import numpy as np
 from scipy import ndimage
 
 from gan2shape_jax.apps import option_types
-from gan2shape_jax.apps.export import texture
+from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import UserError, exit_code, install, one_line
-from gan2shape_jax.io.files import atomic_bytes, require_file_place
+from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, scaled_box
+from gan2shape_jax.io.files import atomic_bytes, read_object, require_file_place, sha256
+from gan2shape_jax.io.image_files import LARGEST, open_upright
+from gan2shape_jax.io.output_folders import RESULT, require_output_folder
+from gan2shape_jax.photos.texture import LARGEST_TEXTURE, photo_texture, photo_textured
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.files import add_files
-from gan2shape_jax.results.outputs import USDZ
+from gan2shape_jax.results.outputs import USDZ, add_textured
 from gan2shape_jax.results.reconstruction import Reconstruction, load
-from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid, texel_colours
+from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid, texel_colours, texel_places
 from gan2shape_jax.results.surface import build_mesh, jpeg, rows, usdz_bytes
 
 if TYPE_CHECKING:
     import trimesh
     from trimesh.visual import TextureVisuals
 
-FORMATS = (".stl", ".3mf")
-
 _SCRIPT = "open_in_blender.py"
 _DIVIDED = 2  # times that each triangle of a PLY becomes four
+_ALIKE = 0.08  # mean difference on the object, 0 to 1, up to which a crop may be the result's input; others are at 0.15
 
 _EPILOG = """\
   print     a closed solid in millimetres for a 3D printer: STL or 3MF
@@ -57,23 +64,28 @@ examples:
   gan2shape-jax export print RESULT --height 120 --thickness 5 --out face.3mf
   gan2shape-jax export print RESULT --width 40 --back mirrored --out pendant.stl
 """
+_TEXTURE_EPILOG = """\
+examples:
+  gan2shape-jax export texture RESULT              of `gan2shape-jax photo`, which records photo and crop
+  gan2shape-jax export texture RESULT photo.jpg
+  gan2shape-jax export texture RESULT photo.jpg --box 2010 1480 1700 --roll -4 --size 4096
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, or 1 after an error that has been printed."""
     kinds: dict[str, Callable[[Sequence[str]], None]] = {
         "print": _print,
-        "texture": texture.export_texture,
+        "texture": _texture,
         "ply": _ply,
         "usdz": _usdz,
         "blender": _blender,
-        "spread": _export_uncertainty,
+        "spread": _spread,
         "web": _web,
     }
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = option_types.parser(
-        "export", "Writes a saved result for other programs, or a model as a web page.", _EPILOG
-    )
+    about = "Writes a saved result for other programs, or a model as a web page."
+    parser = option_types.parser("export", about, _EPILOG)
     parser.add_argument("kind", choices=kinds)
     kind = parser.parse_args(words[:1]).kind
     return exit_code(lambda: kinds[kind](words[1:]))
@@ -119,7 +131,7 @@ def _print(words: Sequence[str]) -> None:
     parser.add_argument("--thickness", type=thickness, default=3.0, metavar="MM", help=about)
     about = "flat, to lie on the bed, or mirrored, the front again (default: flat)"
     parser.add_argument("--back", choices=BACKS, default="flat", help=about)
-    options = _asked(parser, words, "print.3mf", FORMATS)
+    options = _asked(parser, words, "print.3mf", (".stl", ".3mf"))
     result = load(options.result)
     sides = {"width_mm": options.width, "height_mm": options.height}
     solid = build_solid(result, **sides, thickness_mm=options.thickness, back=options.back)
@@ -186,6 +198,84 @@ def solid_bytes(mesh: trimesh.Trimesh, ending: str) -> bytes:
     return content.getvalue()
 
 
+def _texture(words: Sequence[str]) -> None:
+    """Writes the textures and meshes that the words ask for and prints a summary; raises `UserError`."""
+    options = _texture_parser().parse_args(words)
+    out = options.out or options.result
+    require_output_folder(out, RESULT)
+    result, path, recorded = load(options.result), options.photo, None
+    if path is None:
+        if (noted := _noted_photo(options.result)) is None or options.box:
+            raise UserError(f"name the photo of {result.name}, and the place of its input with --box X Y SIDE")
+        path, recorded = noted
+    picture, _, reduction, _ = open_upright(path, least=1)
+    photo = np.asarray(picture)
+    height, width = photo.shape[:2]
+    x, y, side = options.box or dataclasses.astuple(scaled_box(centred_box(width, height), reduction))[:3]
+    box = recorded or CropBox(x, y, side, options.roll)  # in pixels of the file
+    seen_box = scaled_box(box, 1 / reduction)
+    crop = sample_crop(photo, seen_box, result.camera.image_size).astype(np.float32) / 255
+    weight = result.input_mask if result.input_mask.any() else np.ones_like(result.input_mask)
+    apart = np.average(np.abs(crop - (result.signed_image / 2 + 0.5)).mean(axis=-1), weights=weight)
+    if apart > _ALIKE:
+        raise UserError(
+            f"{path} does not show the input of {result.name} at x {box.x:g}, y {box.y:g}, side "
+            f"{box.side:g}, roll {box.roll_deg:g}: the mean difference is {apart:.2f} of 1; name the photo, and where "
+            "its input lies with --box X Y SIDE and --roll DEG"
+        )
+    if box.side < result.camera.image_size:
+        warnings.warn(f"{path} has only {box.side:g} pixels for the result: expect no finer texture", stacklevel=2)
+    mirror, configuration = options.mirror, options.result / "config.json"
+    if mirror is None:  # where nothing is known, objects are symmetric
+        mirror = any(read_config(configuration).schedule.flip3) if configuration.is_file() else True
+    out.mkdir(parents=True, exist_ok=True)
+    texture = photo_texture(result, photo, seen_box, largest=options.size, mirror=mirror)
+    add_textured(out, *photo_textured(result, photo, texture, seen_box))
+    share_seen, mirrored, made_up = texture.shares * 100
+    files = f"{out / 'mesh.glb'}, mesh.obj and textured.glb"
+    size = f"{len(texture.albedo)} x {len(texture.albedo)}"
+    shares = f"{share_seen:.0f}% from the photo, {mirrored:.0f}% mirrored, {made_up:.0f}% by the model"
+    print(one_line(f"wrote {files}: {result.name}, texture of {size}; of the object {shares}"))
+
+
+def _texture_parser() -> argparse.ArgumentParser:
+    about = "Writes a saved result with the texture of its photo, at the photo's own resolution."
+    parser = option_types.parser("export texture", about, _TEXTURE_EPILOG)
+    option_types.add_result(parser)
+    add, number = parser.add_argument, option_types.number
+    about = "the photo of its input (default: the one that `photo` recorded)"
+    add("photo", nargs="?", type=option_types.path("PHOTO"), metavar="PHOTO", help=about)
+    box, roll = number("--box", -LARGEST, 2 * LARGEST, "pixels"), number("--roll", -360, 360, "degrees")
+    about = "place of the input in the upright photo: centre and side, pixels (default: its largest centred square)"
+    add("--box", type=box, nargs=3, metavar=("X", "Y", "SIDE"), help=about)
+    about = "clockwise rotation of the input's content in the photo (default: 0)"
+    add("--roll", type=roll, default=0.0, metavar="DEG", help=about)
+    size = option_types.whole("--size", 256, LARGEST_TEXTURE, "texels")
+    about = "most texels a side; fewer if the photo has fewer (default: 2048; 4096 take 4 GB of memory)"
+    add("--size", type=size, default=2048, help=about)
+    about = "fill what the photo does not show from the other half, mirrored (default: where objects are symmetric)"
+    add("--mirror", action=argparse.BooleanOptionalAction, help=about)
+    option_types.add_path(parser, "--out", "FOLDER", "where to write (default: RESULT)")
+    return parser
+
+
+def _noted_photo(folder: pathlib.Path) -> tuple[pathlib.Path, CropBox | None] | None:
+    """Returns the photo of a result of `gan2shape-jax photo` and its square there; None if nothing is noted of it.
+
+    If the photo is gone, or another, it is the crop that is kept with the results, without a square.
+    """
+    place, name = folder.resolve().parent.parent / "photos", folder.resolve().name
+    try:
+        record = read_object(place / f"{name}.json", "the record of a photo")
+        photo, box = pathlib.Path(record["photo"]["path"]), CropBox(**record["box"])
+        if photo.is_file() and sha256(photo) == record["photo"]["sha256"]:
+            return photo, box
+    except (OSError, UserError, KeyError, TypeError):
+        return None
+    crop = place / "image" / f"{name}.png"
+    return (crop, None) if crop.is_file() else None
+
+
 def _ply(words: Sequence[str]) -> None:
     """Writes the mesh with a colour for every vertex as PLY and says where; raises `UserError`.
 
@@ -196,7 +286,7 @@ def _ply(words: Sequence[str]) -> None:
 
     parser = option_types.parser("export ply", "Writes the mesh of RESULT in the photo's colours, in metres.")
     options = _asked(parser, words, "mesh.ply", (".ply",))
-    result = _photographed(options.result)
+    result, whose = _photographed(options.result)
     mesh, colours = build_mesh(result), result.texture
     colours = pictures.to_uint8(result.signed_albedo) if colours is None else colours
     vertices, faces, uv = mesh.vertices, mesh.faces, {"uv": np.asarray(cast("TextureVisuals", mesh.visual).uv)}
@@ -205,11 +295,7 @@ def _ply(words: Sequence[str]) -> None:
     of_vertices = texel_colours(colours, uv["uv"], result.camera.image_size << _DIVIDED)
     divided = Trimesh(vertices, faces, vertex_colors=of_vertices, process=False)
     _write(options, cast(bytes, divided.export(file_type="ply")))
-    print(one_line(f"wrote {options.path}: {result.name} with {_whose(result)}, {len(vertices)} vertices, metres"))
-
-
-def _whose(result: Reconstruction) -> str:
-    return "the method's colours" if result.texture is None else "the photo's texture"
+    print(one_line(f"wrote {options.path}: {result.name} with {whose}, {len(vertices)} vertices, metres"))
 
 
 def _usdz(words: Sequence[str]) -> None:
@@ -218,19 +304,19 @@ def _usdz(words: Sequence[str]) -> None:
     options = _asked(parser, words, USDZ, (".usdz",))
     if importlib.util.find_spec("pxr") is None:
         raise UserError(f"USDZ is written by usd-core, which is not installed: {install('usdz')}")
-    result = _photographed(options.result)
+    result, whose = _photographed(options.result)
     colours = jpeg(pictures.to_uint8(result.signed_albedo)) if result.texture is None else None
     _write(options, usdz_bytes(build_mesh(result, texture=colours)))
-    print(one_line(f"wrote {options.path}: {result.name} with {_whose(result)}"))
+    print(one_line(f"wrote {options.path}: {result.name} with {whose}"))
 
 
-def _photographed(folder: pathlib.Path) -> Reconstruction:
-    """Returns a result, which gets its photo's texture first if it has none and the photo is known."""
+def _photographed(folder: pathlib.Path) -> tuple[Reconstruction, str]:
+    """Returns a result, which gets its photo's texture first if it has none and the photo is known, and whose it is."""
     result = load(folder)
-    if result.texture is None and texture.noted_photo(folder):
-        texture.export_texture([str(folder)])
-        return load(folder)
-    return result
+    if result.texture is None and _noted_photo(folder):
+        _texture([str(folder)])
+        result = load(folder)
+    return result, "the method's colours" if result.texture is None else "the photo's texture"
 
 
 def _blender(words: Sequence[str]) -> None:
@@ -251,7 +337,7 @@ def _blender(words: Sequence[str]) -> None:
     print(one_line(f"wrote {path}; start it with: blender --python {shlex.quote(str(path))}"))
 
 
-def _export_uncertainty(words: Sequence[str]) -> None:
+def _spread(words: Sequence[str]) -> None:
     """Writes the mesh coloured by the spread of its depth and says where; raises `UserError`."""
     parser = option_types.parser(
         "export spread",
@@ -269,14 +355,12 @@ def _export_uncertainty(words: Sequence[str]) -> None:
     from trimesh.visual import ColorVisuals  # here, because its import is slow
 
     mesh, size = build_mesh(result), result.camera.image_size
-    uv = np.asarray(cast("TextureVisuals", mesh.visual).uv)
-    places = [(1 - uv[:, 1]) * size - 0.5, uv[:, 0] * size - 0.5]
+    places = texel_places(np.asarray(cast("TextureVisuals", mesh.visual).uv), size)
     values = ndimage.map_coordinates(uncertainty, places, order=1, mode="nearest")
     colours = pictures.colour_depth(-values[None], -max(float(values.max()), 1e-9), 0.0)[0]  # brightest is the greatest
     mesh.visual = ColorVisuals(mesh, vertex_colors=colours)
     _write(options, cast(bytes, mesh.export(file_type=options.path.suffix.lower()[1:])))
     inside = uncertainty[result.mask > 0.5]
     greatest = float((inside if inside.size else uncertainty).max())
-    print(
-        one_line(f"wrote {options.path}: depth is off by up to about {greatest:.3f} scene units where it is brightest")
-    )
+    off = f"depth is off by up to about {greatest:.3f} scene units where it is brightest"
+    print(one_line(f"wrote {options.path}: {off}"))

@@ -1,11 +1,16 @@
 """`gan2shape-jax export web`: a static page that makes 3D of photos in the visitor's browser, without a server.
 
 index.html, *.js, *.css   the page; `viewer/` and three.min.js draw as a run's page does
-model.onnx.gz             the networks (`networks`)
+model.onnx.gz             the networks
 model.json                what else the page has to know of the model: camera, outline, framing, words of trust
 yunet.onnx                the detector of people, if that is what the model shows
 ort/                      ONNX Runtime Web, with WebGPU and with WebAssembly alone; a visitor fetches one of them
 sw.js                     keeps everything, so that the page works offline after the first visit
+
+The networks D, A, V and L are one ONNX file, from a picture to its factors. Its nodes are written one by one, channels
+first, as runtimes want them: a converter's translation of the layers' own form (channels last, transposed convolutions
+in phases) has several times as many nodes, most of which move numbers. Weights are float16, or int8 with a scale for
+every channel, and become float32 in the graph; all else is float32.
 """
 
 from __future__ import annotations
@@ -17,8 +22,9 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from etils import epy
@@ -26,19 +32,23 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan2shape_jax.apps import option_types
-from gan2shape_jax.apps.export import networks
 from gan2shape_jax.detection import detector, faces, weights
-from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.errors import UserError, install, one_line
 from gan2shape_jax.geometry import landmark_pose
-from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mask
 from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.output_folders import WEB, mark, require_output_folder
+from gan2shape_jax.method import models
+from gan2shape_jax.method.factors import BORDER_WEIGHT, on_border
+from gan2shape_jax.networks.layers import EPSILON, LEAK, Layer
 from gan2shape_jax.photos import explain, judge, texture
 from gan2shape_jax.results import surface
 from gan2shape_jax.run.recipe import resolve
+
+if TYPE_CHECKING:
+    import onnx
 
 with epy.lazy_imports():  # an extra, which --help does without
     import jinja2
@@ -46,18 +56,13 @@ with epy.lazy_imports():  # an extra, which --help does without
 # Albedo is only what the photo does not show: its weights have 8 bits, so that a visitor fetches less than 12 MB.
 _BITS = {"depth": 16, "albedo": 8, "view": 16, "light": 16}
 _PAGE = ("app.js", "framing.js", "scene.js", "start.js", "verdict.js", "web.css")
-_VIEWER = ("colours.js", "decode.js", "factors.js", "geometry.js", "handling.js", "light.js", "meshes.js") + (
-    "shaders.js",
-    "telling.js",
-    "viewer.js",
-    "words.js",
-)
+_VIEWER = ("colours.js", "decode.js", "factors.js", "geometry.js", "handling.js", "light.js", "meshes.js")
+_VIEWER += ("shaders.js", "telling.js", "viewer.js", "words.js")
 # The runtime's files: of WebAssembly alone, then with WebGPU, and the licence.
-_RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm") + (
-    "ort.webgpu.min.mjs",
-    "ort-wasm-simd-threaded.asyncify.mjs",
-    "ort-wasm-simd-threaded.asyncify.wasm",
-)
+_RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm", "ort.webgpu.min.mjs")
+_RUNTIME += ("ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
+OUTPUTS = ("depth", "albedo", "view", "light")  # of the ONNX file
+_OPSET, _IR = 17, 8
 _DIGITS = 5
 _STILL = 0.005  # sides of its crop: a face that has moved less is not looked at again, which saves a visitor time
 _EPILOG = """\
@@ -86,7 +91,7 @@ def run(words: Sequence[str]) -> None:
         raise UserError(f"{options.model}: a page needs a lifted model of uncropped pictures, with its mean mask")
     with tempfile.TemporaryDirectory() as folder:
         files = _runtime(options.runtime or _fetch_runtime(pathlib.Path(folder)))
-    model = networks.factors_model(predictor, bits=_BITS).SerializeToString(deterministic=True)
+    model = factors_model(predictor, bits=_BITS).SerializeToString(deterministic=True)
     facts = json.dumps(model_facts(config, predictor), separators=(",", ":"), allow_nan=False)
     files |= _page(config) | {"model.onnx.gz": gzip.compress(model, 9, mtime=0), "model.json": facts.encode()}
     files["sw.js"] = _worker(files)
@@ -95,11 +100,8 @@ def run(words: Sequence[str]) -> None:
         (out / name).parent.mkdir(exist_ok=True)
         atomic_bytes(out / name, content)
     size = sum(map(len, files.values())) / 1e6
-    print(
-        one_line(
-            f"wrote {out}: {len(files)} files, {size:.0f} MB; networks: {len(files['model.onnx.gz']) / 1e6:.1f} MB"
-        )
-    )
+    fetched = len(files["model.onnx.gz"]) / 1e6
+    print(one_line(f"wrote {out}: {len(files)} files, {size:.0f} MB; networks: {fetched:.1f} MB"))
     print(one_line(f"to try it: python -m http.server --directory {out}, and open http://localhost:8000"))
 
 
@@ -115,8 +117,7 @@ def model_facts(config: ConfigDict, predictor: explain.Predictor) -> dict[str, A
         usual = np.asarray(Image.fromarray(detection.mean_mask).resize((size, size), Image.Resampling.BILINEAR))
     else:
         usual = grader.mask
-    kept = grader.mask >= surface.MASK_THRESHOLD
-    kept = surface.one_piece(kept) if kept.any() else np.ones_like(kept)
+    kept = surface.object_mask(grader.mask)
     core, there, weight = surface.border_weights(kept)
     outline = {
         "share": surface.mask_field(grader.mask, kept),
@@ -128,6 +129,10 @@ def model_facts(config: ConfigDict, predictor: explain.Predictor) -> dict[str, A
         "clean": texture.inner_share(kept, *texture.ALBEDO_RIM),
     }
     framing, points = None if detection is None else detection.framing, predictor.plan.landmarks
+    side = None  # the depth error to expect, see `judge.SideModel`, and in what it is told; None if it is unknown
+    if grader.record is not None:
+        error = grader.record.side
+        side = {"weights": error.weights.tolist(), "interval": error.interval.tolist(), "widths": judge.widths(camera)}
     return {
         "size": size,
         "focal": float(camera.focal_length),
@@ -137,11 +142,9 @@ def model_facts(config: ConfigDict, predictor: explain.Predictor) -> dict[str, A
         "kind": str(category),
         "input_mask": _listed(usual),
         "outline": {name: _listed(values) for name, values in outline.items()},
-        "framing": None
-        if framing is None
-        else {name: np.asarray(part).tolist() for name, part in framing._asdict().items()},
+        "framing": framing and {name: np.asarray(part).tolist() for name, part in framing._asdict().items()},
         "points": None if points is None else points.tolist(),
-        "side": _side(grader, camera),
+        "side": side,
         **browser_constants(),
     }
 
@@ -149,85 +152,30 @@ def model_facts(config: ConfigDict, predictor: explain.Predictor) -> dict[str, A
 def browser_constants() -> dict[str, Any]:
     """Returns the numbers and words of Python's modules that the page's scripts go by, by what they decide."""
     luma = {"luma": detector.LUMA, "percentile": detector.LIGHTEST}
-    scores = {"sure": detector.SURE, "perhaps": detector.PERHAPS, "unlikely": judge.UNLIKELY}
+    looking = "looked_at wide looks near candidate least_score overlap middle steepness usual nose mirrored"
     return {
-        "detector": {
-            "searched": faces.LONGER,
-            "looked_at": faces.LOOKED_AT,
-            "wide": faces.WIDE,
-            "looks": faces.LOOKS,
-            "near": faces.NEAR,
-            "candidate": faces.CANDIDATE,
-            "least_score": faces.LEAST_SCORE,
-            "overlap": faces.OVERLAP,
-            "apart": detector.APART,
-            "middle": faces.MIDDLE,
-            "steepness": faces.STEEPNESS,
-            "usual": faces.USUAL.tolist(),
-            "nose": faces.NOSE,
-            "mirrored": faces.MIRRORED,
-            "still": _STILL,
-        },
-        "exposure": {
-            **luma,
-            "dim": detector.DIM,
-            "fair": detector.FAIR,
-            "light": detector.LIGHT,
-            "most_gain": detector.MOST_GAIN,
-        },
-        "assessment": {
-            **luma,
-            "mouth": {"wide": judge.MOUTH_WIDE, "high": judge.MOUTH_HIGH},
-            "near": judge.NEAR,
-            "far": judge.FAR,
-            "low": judge.LOW,
-            "high": judge.HIGH,
-            "around": judge.AROUND,
-        },
-        "landmarks": {
-            "landmark": landmark_pose.LANDMARK,
-            "guess": landmark_pose.GUESS,
-            "more_of_yaw": landmark_pose.MORE_OF_YAW,
-            "size": landmark_pose.SIZE,
-            "outlier": landmark_pose.OUTLIER,
-            "largest_turn": landmark_pose.LARGEST_TURN,
-            "steps": landmark_pose.STEPS,
-        },
-        "surface": {
-            "rings": surface.RINGS,
-            "wall": surface.WALL,
-            "slope": surface.SLOPE,
-            "least_front": surface.LEAST_FRONT,
-            "clear": surface.CLEAR,
-            "fade": surface.FADE,
-        },
-        "texture": {
-            "grazing": texture.GRAZING,
-            "tolerance": texture.TOLERANCE,
-            "other_half": texture.OTHER_HALF,
-            "wide": texture.WIDE,
-            "sure": texture.SURE,
-            "darkest": texture.DARKEST,
-            "gain": texture.GAIN,
-            "least_shading": texture.BLACK[1],
-        },
-        "verdict": {
-            "scores": scores,
-            "lost": judge.LOST,
-            "odds": judge.ODDS,
+        "detector": _named(faces, looking) | {"searched": faces.LONGER, "apart": detector.APART, "still": _STILL},
+        "exposure": luma | _named(detector, "dim fair light most_gain"),
+        "assessment": luma
+        | _named(judge, "near far low high around")
+        | {"mouth": {"wide": judge.MOUTH_WIDE, "high": judge.MOUTH_HIGH}},
+        "landmarks": _named(landmark_pose, "landmark guess more_of_yaw size outlier largest_turn steps"),
+        "surface": _named(surface, "rings wall slope least_front clear fade"),
+        "texture": _named(texture, "grazing tolerance other_half wide sure darkest gain")
+        | {"least_shading": texture.BLACK[1]},
+        "verdict": _named(judge, "lost odds")
+        | {
+            "scores": _named(detector, "sure perhaps") | {"unlikely": judge.UNLIKELY},
             "words": dict(judge.WORDS),
             "measures": {name: measure._asdict() for name, measure in judge.MEASURES.items()},
         },
     }
 
 
-def _side(grader: judge.Grader, camera: Camera) -> dict[str, Any] | None:
-    """Returns the depth error to expect, see `judge.SideModel`, and in what it is told; None if it is unknown."""
-    if grader.record is None:
-        return None
-    side = grader.record.side
-    known = {"weights": side.weights.tolist(), "interval": side.interval.tolist()}
-    return known | {"widths": judge.widths(camera)}
+def _named(module: ModuleType, names: str) -> dict[str, Any]:
+    """Returns the constants of a module by their names in small letters, arrays as lists."""
+    values = {name: getattr(module, name.upper()) for name in names.split()}
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 
 
 def _listed(values: np.ndarray) -> list[float]:
@@ -291,3 +239,133 @@ def _worker(files: dict[str, bytes]) -> bytes:
     shown = ["./", *(name for name in files if not name.startswith(("ort/", "LICENSE")))]
     source = pathlib.Path(asset("web/sw.js")).read_text(encoding="utf-8")
     return jinja2.Template(source).render(version=digest.hexdigest()[:16], files=shown).encode()
+
+
+class _Graph:
+    """Nodes and tensors of a graph, each named as it is added."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.tensors: list[Any] = []
+
+    def constant(self, values: Any, kind: Any = np.float32) -> str:
+        from onnx import numpy_helper
+
+        name = f"c{len(self.tensors)}"
+        self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(values, kind), name))
+        return name
+
+    def weight(self, values: np.ndarray, *, bits: int, axis: int) -> str:
+        """Adds a kernel whose output channels are along `axis`; returns its values in float32."""
+        if bits == 16:
+            return self.add("Cast", self.constant(values, np.float16), to=1)
+        others = tuple(k for k in range(values.ndim) if k != axis)
+        scale = np.maximum(np.abs(values).max(axis=others), 1e-12) / 127
+        shape = [-1 if k == axis else 1 for k in range(values.ndim)]
+        steps, zero = self.constant(np.rint(values / scale.reshape(shape)), np.int8), np.zeros_like(scale)
+        return self.add("DequantizeLinear", steps, self.constant(scale), self.constant(zero, np.int8), axis=axis)
+
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        name = attributes.pop("name", f"n{len(self.nodes)}")
+        self.nodes.append(helper.make_node(op, inputs, [name], **attributes))
+        return name
+
+    def layer(self, x: str, layer: Layer, params: Mapping[str, Any], bits: int) -> str:
+        """Adds a network's layer, as `networks.layers` says it, and no residual block; returns what it gives."""
+        if layer.kind in ("relu", "tanh"):
+            return self.add({"relu": "Relu", "tanh": "Tanh"}[layer.kind], x)
+        if layer.kind == "leaky_relu":
+            return self.add("LeakyRelu", x, alpha=LEAK)
+        if layer.kind == "norm":
+            return self.normed(x, layer, *(np.asarray(params[layer.name][key]) for key in ("scale", "bias")))
+        kernel = np.asarray(params[layer.name]["kernel"], np.float32)
+        if layer.kind == "pointwise":
+            return self.add("MatMul", self.add("Flatten", x), self.weight(kernel, bits=16, axis=1))
+        if layer.kind == "expand":
+            return self.add("ConvTranspose", x, self.weight(kernel.transpose(0, 3, 1, 2), bits=bits, axis=1))
+        if layer.kind in ("twice", "upsample"):  # a transposed 4x4 convolution, (4, 4, in, out)
+            kernel = _doubling(kernel) if layer.kind == "upsample" else kernel
+            weight = self.weight(kernel.transpose(2, 3, 0, 1), bits=bits, axis=1)
+            return self.add("ConvTranspose", x, weight, strides=[2, 2], pads=[1] * 4)
+        stride, pad = 2 if layer.kind == "half" else 1, 0 if layer.kind == "collapse" else (layer.side - 1) // 2
+        weight = self.weight(kernel.transpose(3, 2, 0, 1), bits=bits, axis=0)
+        return self.add("Conv", x, weight, strides=[stride] * 2, pads=[pad] * 4)
+
+    def normed(self, x: str, layer: Layer, scale: np.ndarray, bias: np.ndarray) -> str:
+        side = self.add("Shape", x)
+        flat = self.add("Reshape", x, self.constant([0, layer.groups, -1], np.int64))
+        ones, zeros = self.constant(np.ones(layer.groups)), self.constant(np.zeros(layer.groups))
+        flat = self.add("InstanceNormalization", flat, ones, zeros, epsilon=EPSILON)
+        x = self.add("Mul", self.add("Reshape", flat, side), self.constant(scale.reshape(1, -1, 1, 1)))
+        return self.add("Add", x, self.constant(bias.reshape(1, -1, 1, 1)))
+
+
+def _doubling(kernel: np.ndarray) -> np.ndarray:
+    """Returns the 4x4 kernel that doubles pixels, then convolves with 3x3, as `convolution.upsample_convolve` does."""
+    taps = kernel[::-1, ::-1]
+    for axis in (0, 1):
+        first, last = [(0, 0)] * 4, [(0, 0)] * 4
+        first[axis], last[axis] = (0, 1), (1, 0)
+        taps = np.pad(taps, first) + np.pad(taps, last)
+    return taps
+
+
+def factors_model(predictor: explain.Predictor, *, bits: Mapping[str, int]) -> onnx.ModelProto:
+    """Returns the networks as an ONNX model: `picture` (1, 3, S, S) in [-1, 1] to the factors of `OUTPUTS`.
+
+    Depth (S, S) has its border blended; albedo is (3, S, S); views and lights are averaged with what the networks see
+    in the mirror image, where the method does so. `bits` of weights, 8 or 16, are by network. `UserError` without the
+    package onnx.
+    """
+    try:
+        from onnx import TensorProto, checker, helper
+    except ImportError:
+        raise UserError(f"networks are written by onnx, which is not installed: {install('export-web')}") from None
+    settings, params, camera = predictor.settings, predictor.params, predictor.settings.camera
+    size, modules = settings.image_size, models.modules(settings)
+    graph = _Graph()
+    add, constant = graph.add, graph.constant
+
+    def network(name: str, x: str) -> str:
+        for layer in modules[name].layers():
+            x = graph.layer(x, layer, params[name], bits[name])
+        return x
+
+    raw = network("depth", "picture")
+    unit = add("Tanh", add("Sub", raw, add("ReduceMean", raw, axes=[2, 3], keepdims=1)))
+    middle, half = (camera.max_depth + camera.min_depth) / 2, (camera.max_depth - camera.min_depth) / 2
+    share = np.where(np.asarray(on_border(size)), BORDER_WEIGHT, 0.0)
+    own = add("Add", add("Mul", unit, constant(half * (1 - share))), constant(middle * (1 - share)))
+    far = 0.7 * camera.max_depth + 0.3 * camera.min_depth
+    depth = add("Add", own, constant(share * far))
+    add("Reshape", depth, constant([size, size], np.int64), name="depth")
+    add("Reshape", network("albedo", "picture"), constant([3, size, size], np.int64), name="albedo")
+    pictures = "picture"
+    if settings.mirrored:
+        back = [constant([one], np.int64) for one in (-1, -(1 << 31), 3, -1)]
+        pictures = add("Concat", "picture", add("Slice", "picture", *back), axis=0)
+    added = {
+        "view": predictor.frozen.view_mean if settings.add_mean_V else np.zeros(6),
+        "light": predictor.frozen.light_mean if settings.add_mean_L else np.zeros(4),
+    }
+    scales = {"view": (settings.view_range.units(), np.zeros(6)), "light": ([0.5, 0.5, 1, 1], [0.5, 0.5, 0, 0])}
+    for name, (factor, offset) in scales.items():
+        output = add("Add", network(name, pictures), constant(added[name]))
+        output = add("Add", add("Mul", output, constant(factor)), constant(offset))
+        if settings.mirrored:
+            output = add(
+                "Mul", output, constant(np.stack([np.ones(len(models.MIRRORED[name])), models.MIRRORED[name]]))
+            )
+        add("ReduceMean", output, axes=[0], keepdims=0, name=name)
+    shapes = {"depth": [size, size], "albedo": [3, size, size], "view": [6], "light": [4]}
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in {"picture": [1, 3, size, size], **shapes}.items()
+    ]
+    made = helper.make_graph(graph.nodes, "gan2shape_jax", ends[:1], ends[1:], graph.tensors)
+    opset = [helper.make_opsetid("", _OPSET)]
+    model = helper.make_model(made, opset_imports=opset, ir_version=_IR, producer_name="gan2shape_jax")
+    checker.check_model(model)
+    return model

@@ -5,7 +5,7 @@ OUT/photos/mask/NAME.png      the object in it
 OUT/photos/latent/NAME.npy    its latent, if one was given
 OUT/photos/framing/NAME.jpg   the photo with the crop and the mask's outline drawn into it
 OUT/photos/NAME.json          where all of it comes from
-OUT/results/NAME/             the result, with the photo's own texture (apps/export/texture.py)
+OUT/results/NAME/             the result, with the photo's own texture (`gan2shape-jax export texture`)
 OUT/results/NAME/config.json  what the result was made with: a folder holds results of any models, refined or not
 OUT/photos/.work/             latents and checkpoints of refinements under way
 """

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageFilter, ImageOps
 
 import gan2shape_jax
 from benchmarks.pages import chromium
-from gan2shape_jax.apps.export import command, networks, web
+from gan2shape_jax.apps.export import command, web
 from gan2shape_jax.detection import detector
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.image_files import open_upright
@@ -69,9 +69,9 @@ def explained():
 @pytest.mark.parametrize("bits, close", [(16, (1e-5, 1e-3, 1e-5, 1e-5)), (8, (1e-2, 5e-2, 5e-3, 1e-2))])
 def test_onnx_networks_agree_with_the_methods_own(explained, bits, close):
     predictor, picture, wanted = explained
-    model = networks.factors_model(predictor, bits=dict.fromkeys(networks.OUTPUTS, bits))
+    model = web.factors_model(predictor, bits=dict.fromkeys(web.OUTPUTS, bits))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    depth, albedo, view, light = session.run(networks.OUTPUTS, {"picture": picture.transpose(2, 0, 1)[None]})
+    depth, albedo, view, light = session.run(web.OUTPUTS, {"picture": picture.transpose(2, 0, 1)[None]})
     scales = float(np.ptp(wanted[0])), 1, 1, 1
     for one, other, scale, most in zip((depth, albedo.transpose(1, 2, 0), view, light), wanted, scales, close):
         assert np.abs(one - other).max() <= most * scale
