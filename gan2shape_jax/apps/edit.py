@@ -318,10 +318,7 @@ def require_new_folder(out: pathlib.Path) -> None:
 
 
 def _require_size(out: pathlib.Path, still: tuple[int, int], moving: tuple[int, int], frames: int) -> None:
-    """Raises `UserError` if the format of `out` cannot hold a picture of all views or an animation of this size.
-
-    Sizes are width and height in pixels, that of an animation for each of its frames.
-    """
+    """Raises `UserError` if the format of `out` cannot hold a picture or an animation of this width and height."""
     ending = out.suffix.lower()
     if not ending:
         return
@@ -425,13 +422,10 @@ def _moving(versions: Sequence[_Version], shots: Shots, *, title: str) -> Iterab
 
 
 def _single(versions: Sequence[_Version], shots: Shots, l1: list[float]) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Yields every picture after its name, then what each numbered one shows, angles from the canonical view, as CSV.
-
-    Once the pictures are drawn, `l1` holds the differences to the renderings, if the GAN's version is among them.
-    """
+    """Yields every picture after its name, then as CSV what each numbered one shows, angles from the canonical view."""
     for version in versions:
         yield "input.png" if version.name == "3d" else f"input_{version.name}.png", version.start.picture
-    for version in versions:
+    for version in versions:  # which fills `l1`, if the GAN's version is among them
         ending = "" if [version.name] == ["3d"] * len(versions) else f"_{version.name}"
         for i, frame in enumerate(version.frames):
             yield f"{i:03}{ending}.png", frame
@@ -531,10 +525,10 @@ def _latent(saved: SavedRun, name: str, latent: _Given, style_dim: int) -> np.nd
 def edit_in_parts(
     editor: Editor, views: Float[np.ndarray, "n 6"], lights: Float[np.ndarray, "n 4"]
 ) -> Iterator[tuple[Float[np.ndarray, "k c c 3"], Float[np.ndarray, " k"]]]:
-    """Yields the views, each under its light, rendered and projected some at a time: one program serves any number.
+    """Yields the GAN's pictures of the views, c = `Editor.size`, some at a time: one program serves any number.
 
-    They are the GAN's pictures, c = `Editor.size`, and their mean absolute differences, at side S, to the renderings
-    that the encoder was given, over the object's mask.
+    With them come their mean absolute differences, at side S, to the renderings that the encoder was given, over the
+    object's mask.
     """
     result = editor.result
     names = ("depth", "signed_albedo", "view", "light", "mask")

@@ -119,10 +119,9 @@ def build_solid(
 
 
 def _fitted(points: Float[np.ndarray, "v 3"], limits: Float[np.ndarray, "2"], half: float) -> float:
-    """Returns the millimetres per scene unit that bring the solid to its limits.
+    """Returns the millimetres per scene unit that bring the solid to its limits, by iteration.
 
-    The back is `half` mm behind the farthest point, and a little wider than the front since the rays diverge; so a size
-    is not quite proportional to the scale, which is found by iteration.
+    The back, `half` mm behind the farthest point, is wider than the front: a size is not proportional to the scale.
     """
     front, slopes = (np.stack([a.min(axis=0), a.max(axis=0)]) for a in (points[:, :2], points[:, :2] / points[:, 2:]))
     farthest = points[:, 2].max()

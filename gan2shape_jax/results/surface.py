@@ -61,10 +61,7 @@ _MTL = "newmtl {0}\nillum 0\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Ka {1}\nmap_Kd {1
 
 
 def _on_host(function: Callable[..., Any], static: tuple[int, ...] = ()) -> Callable[..., np.ndarray]:
-    """Returns a function of the renderer that returns NumPy's arrays.
-
-    It is one compiled program: run operation by operation, they took a third of the time of a feed-forward result.
-    """
+    """Returns a function of the renderer as one compiled program that returns NumPy's arrays."""
     compiled = jax.jit(function, static_argnums=static)
     return default_numerics()(lambda *arguments: jax.device_get(compiled(*arguments)))
 
@@ -92,20 +89,18 @@ class Surface:
 
 
 def object_mask(mask: Float[np.ndarray, "s s"]) -> Bool[np.ndarray, "s s"]:
-    """Returns where the object is: the largest piece of a canonical mask, holes filled; everywhere if it is empty.
-
-    Where the surface folds, the input's mask lands on parts that the input does not show, which leaves holes and
-    specks.
-    """
-    inside = mask >= MASK_THRESHOLD
+    """Returns where the object is: the largest piece of a canonical mask, holes filled; everywhere if it is empty."""
+    inside = (
+        mask >= MASK_THRESHOLD
+    )  # with holes and specks where the surface folds
     return one_piece(inside) if inside.any() else np.ones_like(inside)
 
 
 def _outlined(result: Result) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s"]]:
     """Returns field and depth of the object's surface.
 
-    The field follows the mask's fractions, smoothed, and the depth before the way down to the background's: a contour
-    of the depth is a straight edge when seen from the side.
+    The field follows the mask's fractions, and the depth before the way down to the background's: that contour is a
+    straight edge when seen from the side.
     """
     kept = object_mask(result.mask)
     share = mask_field(result.mask, kept)

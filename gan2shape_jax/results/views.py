@@ -77,6 +77,9 @@ class Surfaces:
     views: np.ndarray  # (n, 6)
     photo: np.ndarray | None = None  # (n, s, s, 3) the photo's texture, divided by the result's light and `AMBIENCE`
 
+    def __getitem__(self, some: slice) -> "Surfaces":
+        return Surfaces(**{name: value[some] for name, value in vars(self).items() if value is not None})
+
 
 def sweep_views(*, pitch_deg: Degrees = 0.0, yaw_deg: Degrees = 0.0, roll_deg: Degrees = 0.0) -> Views:
     """Returns views turned by the given degrees from the canonical one; scalars and lists are broadcast."""
@@ -98,8 +101,8 @@ def draw_in_parts(
 ) -> Iterator[Surfaces]:
     """Draws the mesh in the given views, a few at a time and in order, so that memory stays bounded.
 
-    Pictures have `size` pixels a side; with `cut`, what lies outside the object mask is left out. `window` is the side
-    of what a picture shows relative to the camera's own picture, see `fitting_window`, or that of each view.
+    With `cut`, what lies outside the object mask is left out. `window` is the side of what a picture of `size` pixels
+    shows relative to the camera's own picture, see `fitting_window`, or that of each view.
     """
     part, texture = surface(result, cut=cut), None
     attributes = np.concatenate([result.signed_albedo / 2 + 0.5, part.normal, part.field[..., None]], axis=-1)
@@ -239,8 +242,8 @@ def pictures_in_turn(
 def fitting_window(result: Result, views: Views, *, cut: bool = True) -> float:
     """Returns the side of the smallest picture that holds the mesh in every view, relative to the camera's own: >= 1.
 
-    The picture stays centred on the principal point, and one window serves all views, so that the mesh neither
-    shifts nor changes size while it turns. In reference mode it is the camera's own, as in the published code.
+    It stays centred on the principal point, so that the mesh neither shifts nor changes size while it turns. In
+    reference mode it is the camera's own, as in the published code.
     """
     if result.reference:
         return 1.0
@@ -282,11 +285,7 @@ def stronger(light: Float[np.ndarray, "4"], strength: float, dx: float, dy: floa
 
 
 def mesh_strips(result: Result, *, size: int) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
-    """Returns strips of the turned and relit mesh by file name.
-
-    They are `turntable.png`, `_albedo`, `_normals`, `_shape`, the same with `_full` for the whole depth map with its
-    background, and `relight.png` in the input's view.
-    """
+    """Returns strips of the turned mesh, of the whole depth map (`_full`), and of the relit mesh, by file name."""
     strips = {}
     turns = turn_views(result.category)
     names = {"image": "turntable", **{show: f"turntable_{show}" for show in ("albedo", "normals", "shape")}}
@@ -362,10 +361,8 @@ def draw_overview(result: Result, *, gan: GanViews | None = None, size: int = 19
     turns = sweep_views(yaw_deg=yaws)
     # With the input's view at the end, which takes no more time: a few views are drawn at once.
     windows = [fitting_window(result, turns)] * len(turns) + [1.0]
-    every: dict[str, Any] = vars(draw(result, np.concatenate([turns, result.view[None]]), size=size, window=windows))
-    known = {name: value for name, value in every.items() if value is not None}
-    turned = Surfaces(**{name: value[:-1] for name, value in known.items()})
-    still = Surfaces(**{name: value[-1:] for name, value in known.items()})
+    every = draw(result, np.concatenate([turns, result.view[None]]), size=size, window=windows)
+    turned, still = every[:-1], every[-1:]
     stills = {"Input and reconstruction": input_stills(result), "The factors, from the front": factor_stills(result)}
     rows = [
         (heading, [Tile(pictures.enlarge(shown, size), caption) for _, shown, caption in tiles])

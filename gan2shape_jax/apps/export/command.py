@@ -277,10 +277,7 @@ def _noted_photo(folder: pathlib.Path) -> tuple[pathlib.Path, CropBox | None] | 
 
 
 def _ply(words: Sequence[str]) -> None:
-    """Writes the mesh with a colour for every vertex as PLY and says where; raises `UserError`.
-
-    Triangles are divided, so that there are about as many vertices as the photo's texture needs.
-    """
+    """Writes the mesh with a colour for every vertex, divided for the photo's texture; raises `UserError`."""
     from trimesh import Trimesh
     from trimesh.remesh import subdivide
 
@@ -320,15 +317,12 @@ def _photographed(folder: pathlib.Path) -> tuple[Reconstruction, str]:
 
 
 def _blender(words: Sequence[str]) -> None:
-    """Writes the script that opens a result in Blender and says how to start it; raises `UserError`.
-
-    The script reads `camera.json`, a mesh and the photo from its own folder, and contains nothing of the result itself.
-    """
-    parser = option_types.parser(
-        "export blender",
+    """Writes the script that opens a result in Blender and says how to start it; raises `UserError`."""
+    about = (
         "Writes open_in_blender.py into RESULT: it opens the mesh, textured.glb if there is one or its photo is "
-        "known, with the photo's camera and the photo behind it, in Blender 4.2 or newer.",
+        "known, with the photo's camera and the photo behind it, in Blender 4.2 or newer."
     )
+    parser = option_types.parser("export blender", about)
     option_types.add_result(parser)
     folder = parser.parse_args(words).result
     _photographed(folder)  # reports what is wrong with the folder now, not in Blender
@@ -339,11 +333,11 @@ def _blender(words: Sequence[str]) -> None:
 
 def _spread(words: Sequence[str]) -> None:
     """Writes the mesh coloured by the spread of its depth and says where; raises `UserError`."""
-    parser = option_types.parser(
-        "export spread",
+    about = (
         "Writes the mesh of RESULT with a colour for every vertex: dark where depth is certain, bright where "
-        "it may be off. Four of five pixels are within the spread.",
+        "it may be off. Four of five pixels are within the spread."
     )
+    parser = option_types.parser("export spread", about)
     options = _asked(parser, words, "spread.glb", (".glb", ".ply"))
     result = load(options.result)
     uncertainty = result.uncertainty

@@ -30,22 +30,16 @@ _TO_BLENDER = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
 def camera_matrix(description: dict[str, Any]) -> np.ndarray:
-    """Returns the photo camera's pose relative to the exported mesh, as Blender's 4 x 4 `matrix_world`.
-
-    Args:
-      description: the content of `camera.json`.
-    """
+    """Returns the photo camera's pose relative to the exported mesh, as Blender's 4 x 4 `matrix_world`."""
     view = description["view"]
     center = np.array([0.0, 0.0, description["rot_center_depth"]])
     shift = center + [view["tx"], view["ty"], view["tz"]]
     back = _rotation(view["rx"], view["ry"], view["rz"]).T
     # The input's frame is p' = R (p - c) + c + t; its camera is at 0 there. Meshes are drawn about c.
     scale = description["intrinsics"][0][0] / (description["rot_center_depth"] * description["image_size"])
-    scale *= description.get("mesh_side", 1.0)
-    position = _TO_BLENDER @ _FLIP @ (-back @ shift) * scale
     matrix = np.eye(4)
     matrix[:3, :3] = _TO_BLENDER @ _FLIP @ back @ _FLIP
-    matrix[:3, 3] = position
+    matrix[:3, 3] = _TO_BLENDER @ _FLIP @ (-back @ shift) * scale * description["mesh_side"]
     return matrix
 
 
