@@ -32,10 +32,6 @@ from gan2shape_jax.results.files import open_file, write_folder
 TEXTURE = "texture_unlit.png"
 SIDE_M = 0.2  # metres in mesh files for the picture's side at the rotation centre's distance: a face is about as high
 _FORMAT = 1
-# Types in `result.json`, and which metrics are groups of others.
-_KINDS: dict[str, type] = {"name": str, "category": str, "reference": bool, "original_size": int}
-_KINDS |= {"camera": dict, "arrays": list, "metrics": dict}
-_GROUPS = ("prior", "start", "trust")
 AWAITS = "awaits_refinement"  # true in the metrics of a prediction that a refining run is to replace
 VERDICTS = ("grade", "found", "shape", "invented", "verdict")  # what `trust` in the metrics says in words
 
@@ -205,23 +201,16 @@ def _record_of(folder: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{error}: reconstruct again") from error
     if record.get("format") != _FORMAT:
         raise UserError(f"{path} has another format than {_FORMAT}, this program's: reconstruct again")
-    if not _usable(record):
+    if not _usable(record, _KINDS):
         raise UserError(f"{path} is damaged, some of its entries have other types: reconstruct again")
     return record
 
 
-def _usable(record: Mapping[str, Any]) -> bool:
-    """Whether a record and its metrics have the types that are read: somebody else may have made it."""
-    metrics = record.get("metrics", {})
-    try:
-        for column in COLUMNS:
-            column.of(metrics)
-        groups = [metrics.get(name, {}) for name in _GROUPS]
-        words = [metrics.get("trust", {}).get(name, "") for name in VERDICTS]
-    except (AttributeError, TypeError):
-        return False
-    typed = [isinstance(record.get(key, kind()), kind) for key, kind in _KINDS.items()]
-    return all(typed) and all(isinstance(group, dict) for group in groups) and all(isinstance(w, str) for w in words)
+def _usable(value: Any, kind: Any) -> bool:
+    """Whether a value has the type that is read, an object that of each of its entries that are there."""
+    if not isinstance(kind, dict):
+        return isinstance(value, kind)
+    return isinstance(value, dict) and all(_usable(value[key], kind[key]) for key in kind.keys() & value.keys())
 
 
 class Column(NamedTuple):
@@ -264,6 +253,14 @@ COLUMNS = (
     Column("reconstruction_l1", ("reconstruction_l1",), 3, "differs from photo by", "recon. L1", _PHOTO),
     Column("inversion_l1", ("inversion_l1",), 3, "GAN's picture differs by", "inversion L1", _GAN),
 )
+
+_NUMBER = int | float | None
+_TRUST = dict.fromkeys(VERDICTS, str) | {"expected_side": _NUMBER}
+_METRICS: dict[str, Any] = {column.path[0]: _NUMBER for column in COLUMNS}
+_METRICS |= {"prior": dict.fromkeys(("side", "mad"), _NUMBER), "start": {}, "trust": _TRUST}
+# What is read of `result.json`, which somebody else may have made: types by name, and of what is inside of objects.
+_KINDS: dict[str, Any] = {"name": str, "category": str, "reference": bool, "original_size": int, "camera": {}}
+_KINDS |= {"arrays": list, "metrics": _METRICS}
 
 
 @dataclasses.dataclass(frozen=True)

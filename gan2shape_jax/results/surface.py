@@ -90,9 +90,7 @@ class Surface:
 
 def object_mask(mask: Float[np.ndarray, "s s"]) -> Bool[np.ndarray, "s s"]:
     """Returns where the object is: the largest piece of a canonical mask, holes filled; everywhere if it is empty."""
-    inside = (
-        mask >= MASK_THRESHOLD
-    )  # with holes and specks where the surface folds
+    inside = mask >= MASK_THRESHOLD  # with holes and specks where the surface folds
     return one_piece(inside) if inside.any() else np.ones_like(inside)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import importlib.util
 import io
 import pathlib
@@ -81,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "usdz": _usdz,
         "blender": _blender,
         "spread": _spread,
-        "web": _web,
+        # Only this one loads the networks.
+        "web": lambda words: importlib.import_module("gan2shape_jax.apps.export.web").run(words),
     }
     words = list(sys.argv[1:] if argv is None else argv)
     about = "Writes a saved result for other programs, or a model as a web page."
@@ -89,12 +91,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("kind", choices=kinds)
     kind = parser.parse_args(words[:1]).kind
     return exit_code(lambda: kinds[kind](words[1:]))
-
-
-def _web(words: Sequence[str]) -> None:
-    from gan2shape_jax.apps.export import web  # here: it loads the networks, which other exports do without
-
-    web.run(words)
 
 
 def _asked(parser: argparse.ArgumentParser, words: Sequence[str], name: str, endings: Sequence[str]) -> Any:
