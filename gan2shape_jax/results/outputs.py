@@ -192,10 +192,8 @@ def _relit_by_gan(drawing: Drawing) -> list[np.ndarray] | None:
 def _strips_by_gan(drawing: Drawing) -> dict[str, Any] | None:
     if (drawn := drawing.gan) is None:
         return None
-    rows = {"turntable_gan.png": (drawn.yaws, drawn.pitches), "relight_gan.png": drawn.lights}
-    return {
-        name: pictures.strip([views.gan_tiles(row, drawing.size) for row in several]) for name, several in rows.items()
-    }
+    rows = {"turntable_gan.png": [drawn.yaws, drawn.pitches], "relight_gan.png": [*drawn.lights]}
+    return {name: pictures.strip(views.gan_tiles(row, drawing.size) for row in each) for name, each in rows.items()}
 
 
 def _fragment(drawing: Drawing) -> dict[str, Any]:

@@ -56,11 +56,15 @@ with epy.lazy_imports():  # an extra, which --help does without
 # Albedo is only what the photo does not show: its weights have 8 bits, so that a visitor fetches less than 12 MB.
 _BITS = {"depth": 16, "albedo": 8, "view": 16, "light": 16}
 _PAGE = ("app.js", "framing.js", "scene.js", "start.js", "verdict.js", "web.css")
-_VIEWER = ("colours.js", "decode.js", "factors.js", "geometry.js", "handling.js", "light.js", "meshes.js")
-_VIEWER += ("shaders.js", "telling.js", "viewer.js", "words.js")
+_VIEWER = (
+    *("colours.js", "decode.js", "factors.js", "geometry.js", "handling.js", "light.js", "meshes.js"),
+    *("shaders.js", "telling.js", "viewer.js", "words.js"),
+)
 # The runtime's files: of WebAssembly alone, then with WebGPU, and the licence.
-_RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm", "ort.webgpu.min.mjs")
-_RUNTIME += ("ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
+_RUNTIME = (
+    *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm", "ort.webgpu.min.mjs"),
+    *("ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
+)
 OUTPUTS = ("depth", "albedo", "view", "light")  # of the ONNX file
 _OPSET, _IR = 17, 8
 _DIGITS = 5
