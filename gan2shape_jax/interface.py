@@ -44,8 +44,7 @@ from gan2shape_jax.method.reconstruction import Decomposition, decomposition
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.state import PreparedImage, Step
 from gan2shape_jax.photos import explain, judge, pipeline
-from gan2shape_jax.photos.find import NoDetectionError, absence, find, is_found, person_note
-from gan2shape_jax.photos.subject import LEAST_SIDE, subjects_of
+from gan2shape_jax.photos.find import LEAST_SIDE, NoDetectionError, absence, find, is_found, person_note, subjects_of
 from gan2shape_jax.platforms import default_numerics, in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction

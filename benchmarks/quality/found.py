@@ -34,17 +34,16 @@ from rich.table import Table
 from scipy import stats
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.photo import framing
+from gan2shape_jax.apps.photo.folder import framing_picture
 from gan2shape_jax.apps.photo.naming import expand
-from gan2shape_jax.detection import alignment, gan_detector, weights
+from gan2shape_jax.detection import gan_detector, weights
 from gan2shape_jax.detection.detector import PERHAPS, SURE
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
 from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.photos.explain import load_kind
-from gan2shape_jax.photos.find import Finder, find
+from gan2shape_jax.photos.find import LEAST_SIDE, Finder, find
 from gan2shape_jax.photos.pipeline import load_photo_model
-from gan2shape_jax.photos.subject import LEAST_SIDE
 from gan2shape_jax.results.pictures import strip
 from gan2shape_jax.stylegan2 import typicality
 
@@ -120,7 +119,7 @@ def _others(options: argparse.Namespace) -> None:
     file = pathlib.Path(config.gan.checkpoint)
     arch, gan = stylegan2.load(file)
     detector_weights = weights.weights_of(file, arch, gan, "gan", log=print)
-    detector = weights.detector_by(detector_weights, arch, gan, batch=alignment.CROPS)
+    detector = weights.detector_by(detector_weights, arch, gan, batch=gan_detector.CROPS)
     assert isinstance(detector, gan_detector.GanDetector)
     crops = []
     for picture in expand(options.without, say=print):
@@ -172,7 +171,7 @@ def _sheet(rows: Sequence[tuple[pathlib.Path, dict[str, Any]]], finder: Finder) 
     cells = []
     for file, row in rows:
         picture = np.asarray(open_upright(file, least=LEAST_SIDE).picture)
-        drawn = framing.framing_picture(picture, [CropBox(*row["box"])], 0, finder.mean_mask)
+        drawn = framing_picture(picture, [CropBox(*row["box"])], 0, finder.mean_mask)
         cell = ImageOps.pad(drawn, (_DRAWN, _DRAWN))
         ImageDraw.Draw(cell).text((2, 2), f"{file.stem} {row['certainty']:.2f}", fill="red")
         cells.append(np.asarray(cell))

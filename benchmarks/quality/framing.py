@@ -3,7 +3,7 @@
     python benchmarks/quality/framing.py --images DATA/cats/image
     python benchmarks/quality/framing.py --images DATA/cats/image --gan cats64.safetensors
 
-Each image is extended beyond its frame (`detection.alignment`), which makes a photo with three times its side. Crops
+Each image is extended beyond its frame (`detection.gan_detector`), which makes a photo with three times its side. Crops
 that are shifted by up to 25% of a side, scaled by 30% and rotated by 20 degrees are corrected; the result is compared
 with the image's own frame, and with what the image's own frame is corrected to: objects are not placed alike in all
 images.
@@ -17,7 +17,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
-from gan2shape_jax.detection import alignment, weights
+from gan2shape_jax.detection import detector, gan_detector, weights
 from gan2shape_jax.detection.detector import SIDE
 from gan2shape_jax.detection.gan_detector import GanDetector
 from gan2shape_jax.geometry.crop_box import CropBox
@@ -27,7 +27,7 @@ _SHIFT, _SCALE, _TURN = 0.05, 0.07, 4  # of a side, of the side, degrees: what c
 
 def _errors(boxes: list[CropBox], targets: list[CropBox]) -> np.ndarray:
     """Returns shift along the worse axis, relative difference of sides, and degrees, one row per box."""
-    between = np.array([alignment.between(target, box) for box, target in zip(boxes, targets, strict=True)])
+    between = np.array([detector.between(target, box) for box, target in zip(boxes, targets, strict=True)])
     return np.stack(
         [np.abs(between[:, :2]).max(1), np.abs(np.expm1(between[:, 2])), np.abs(np.degrees(between[:, 3]))], axis=1
     )
@@ -54,22 +54,22 @@ def main() -> None:
         parser.error(f"--searched is {options.searched}: it must be at least 1")
     gan = stylegan2.load(options.gan)
     detector_weights = weights.weights_of(options.gan, *gan, "gan", log=lambda line: print(line, flush=True))
-    detector = weights.detector_by(detector_weights, *gan, batch=alignment.CROPS)
+    detector = weights.detector_by(detector_weights, *gan, batch=gan_detector.CROPS)
     assert isinstance(detector, GanDetector)
     images = []
     for path in sorted(options.images.iterdir()):
         with Image.open(path) as picture:
             images.append(np.asarray(picture.convert("RGB").resize((SIDE,) * 2, Image.Resampling.BILINEAR)))
-    right = alignment.frame_of(SIDE)
+    right = gan_detector.frame_of(SIDE)
     print("| photo, crop | shift < 5% | scale < 7% | turn < 4° | all | shift, median / 90% | scale | turn |")
     print("|---|---|---|---|---|---|---|---|")
-    for kind in alignment.KINDS:
+    for kind in gan_detector.KINDS:
         rng = np.random.default_rng(7)
         wrong, led, home, searched = [], [], [], []
         for number, image in enumerate(images):
-            photo = alignment.canvas(image, kind, images[rng.integers(len(images))], rng)
+            photo = gan_detector.canvas(image, kind, images[rng.integers(len(images))], rng)
             disturbance = rng.uniform(-1, 1, 4) * (0.25, 0.25, np.log(1.3), np.radians(20))
-            wrong.append(alignment.corrected(right, disturbance))
+            wrong.append(detector.corrected(right, disturbance))
             for boxes, box in ((led, wrong[-1]), (home, right)):
                 boxes += detector.aligned(photo, [box], 7, upright=box.roll_deg)
             if number < options.searched:

@@ -50,9 +50,8 @@ from gan2shape_jax.io.image_files import Picture
 from gan2shape_jax.method import metrics
 from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.photos.explain import Predictor, load_kind
-from gan2shape_jax.photos.find import find
+from gan2shape_jax.photos.find import assess, find
 from gan2shape_jax.photos.pipeline import PhotoModel, load_photo_model
-from gan2shape_jax.photos.subject import assess
 from gan2shape_jax.run.recipe import resolve
 
 LONGER = 640  # pixels of a photo's longer side, at most

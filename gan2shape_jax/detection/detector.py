@@ -4,10 +4,11 @@ GANs hardly draw underexposed pictures, so detectors and networks know little of
 Lightness is that of the picture's lightest parts, not its mean, so that what is dark in good light stays dark.
 """
 
+import math
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from gan2shape_jax.geometry.crop_box import CropBox
 
@@ -69,3 +70,23 @@ def exposed(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """Returns a picture as light as a GAN's, see `exposure_gain`; most stay as they are."""
     gain = exposure_gain(picture)
     return picture if gain == 1 else np.clip(np.rint(picture * gain), 0, 255).astype(np.uint8)
+
+
+def corrected(box: CropBox, correction: Float[np.ndarray, "4"]) -> CropBox:
+    """Returns a box moved, scaled and rotated by a correction (dx, dy, log scale, roll).
+
+    The centre moves by (dx, dy) sides of the box, along its own axes; the side is multiplied by exp(log scale); the box
+    is rotated clockwise by roll radians.
+    """
+    dx, dy, log_scale, roll = (float(value) for value in correction)
+    cos, sin = math.cos(math.radians(box.roll_deg)), math.sin(math.radians(box.roll_deg))
+    x, y = box.x + box.side * (cos * dx - sin * dy), box.y + box.side * (sin * dx + cos * dy)
+    return CropBox(x, y, box.side * math.exp(log_scale), box.roll_deg + math.degrees(roll))
+
+
+def between(box: CropBox, target: CropBox) -> Float[np.ndarray, "4"]:
+    """Returns the correction that takes one box to another; the inverse of `corrected`."""
+    cos, sin = math.cos(math.radians(box.roll_deg)), math.sin(math.radians(box.roll_deg))
+    dx, dy = (target.x - box.x) / box.side, (target.y - box.y) / box.side
+    turn = math.radians(target.roll_deg - box.roll_deg)
+    return np.array([cos * dx + sin * dy, cos * dy - sin * dx, math.log(target.side / box.side), turn])

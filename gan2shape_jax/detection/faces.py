@@ -23,8 +23,7 @@ import numpy as np
 from etils import epy
 from jaxtyping import Float, UInt8
 
-from gan2shape_jax.detection.alignment import between, corrected
-from gan2shape_jax.detection.detector import PERHAPS, SURE, Detection, apart, certain
+from gan2shape_jax.detection.detector import PERHAPS, SURE, Detection, apart, between, certain, corrected
 from gan2shape_jax.geometry import landmark_pose
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
@@ -68,9 +67,8 @@ class Framing(NamedTuple):
     """Where the landmarks of faces lie in a GAN's samples, of side 1."""
 
     landmarks: Landmarks  # their mean places
-    correction: Float[
-        np.ndarray, "3 3"
-    ]  # of the similarity's dx, dy, log scale: linear in 1 and what is left of the nose
+    # Of the similarity's dx, dy, log scale: linear in 1 and what is left of the nose.
+    correction: Float[np.ndarray, "3 3"]
 
 
 class _Face(NamedTuple):
@@ -82,13 +80,9 @@ class _Face(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FaceDetector:
-    """Finds people's faces, framed as in a GAN's pictures; see `detector.Detector`.
+    """Finds people's faces, framed as in a GAN's pictures; see `detector.Detector`."""
 
-    Attributes:
-      framing: how the GAN frames them.
-    """
-
-    framing: Framing
+    framing: Framing  # how the GAN frames them
     most = _MOST
 
     def detect(self, photo: UInt8[np.ndarray, "height width 3"]) -> list[Detection]:

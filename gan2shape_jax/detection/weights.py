@@ -2,7 +2,7 @@
 
 One safetensors file. `typicality/...` is what the discriminator sees in samples, and `mean_mask` how often the object
 covers each pixel; beside them are, for people, `framing/...`, where faces lie in the samples (`faces`), and for any
-other kind `alignment/...`, a network that moves crops onto the object (`alignment`). The header names the GAN by its
+other kind `alignment/...`, a network that moves crops onto the object (`gan_detector`). The header names the GAN by its
 SHA-256; weights learnt from another one are never used.
 
     assets/KIND/detector.safetensors                         of a bundled GAN
@@ -21,10 +21,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, UInt8
 
 from gan2shape_jax import program_cache
-from gan2shape_jax.detection import alignment, faces
+from gan2shape_jax.detection import faces, gan_detector
 from gan2shape_jax.detection.detector import Detector
 from gan2shape_jax.detection.faces import FaceDetector, Framing
-from gan2shape_jax.detection.gan_detector import GanDetector
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.files import atomic_bytes, set_aside, sha256
@@ -62,19 +61,17 @@ def detector_by(
     if weights.framing is not None:
         return FaceDetector(weights.framing)
     assert weights.alignment is not None
-    score = functools.partial(_score, weights.typicality, gan["discriminator"], architecture)
-    atypicality = functools.partial(_scores, score, batch)
-    return GanDetector(weights.alignment, atypicality, batch)
+    atypicality = functools.partial(_atypical, weights.typicality, gan["discriminator"], architecture, batch)
+    return gan_detector.GanDetector(weights.alignment, atypicality, batch)
 
 
-def _score(measured: Typicality, discriminator: Params, architecture: Architecture, crops: np.ndarray) -> jax.Array:
-    images = crops.astype(np.float32) * np.float32(1 / 127.5) - 1  # as XLA divides by a constant
-    return _atypicality(measured, discriminator, images, arch=architecture)
-
-
-def _scores(
-    score: Callable[[np.ndarray], jax.Array], batch: int, crops: UInt8[np.ndarray, "n s s 3"]
+def _atypical(
+    measured: Typicality, discriminator: Params, architecture: Architecture, batch: int, crops: np.ndarray
 ) -> Float[np.ndarray, " n"]:
+    def score(some: np.ndarray) -> jax.Array:
+        images = some.astype(np.float32) * np.float32(1 / 127.5) - 1  # as XLA divides by a constant
+        return _atypicality(measured, discriminator, images, arch=architecture)
+
     return np.asarray(in_batches(score, crops, size=batch))
 
 
@@ -134,7 +131,7 @@ def learn(
             )
         rounded = (np.asarray(part, np.float32).astype(np.float64) for part in framing)
         return DetectorWeights(typical, mask, framing=Framing(*rounded))
-    params = alignment.train(drawn, seed=FIXED_SEED, steps=alignment.TRAINING_STEPS, log=log)
+    params = gan_detector.train(drawn, seed=FIXED_SEED, steps=gan_detector.TRAINING_STEPS, log=log)
     params = jax.tree.map(lambda values: np.asarray(values, np.float16).astype(np.float32), params)
     return DetectorWeights(typical, mask, alignment=params)
 
@@ -143,7 +140,7 @@ def drawn_samples(architecture: Architecture, gan: dict[str, Any], count: int) -
     """Returns samples of the GAN, resized to `SIDE`; not truncated: photos vary as much."""
     key, mean = jax.random.key(FIXED_SEED), jnp.zeros((1, architecture.style_dim))
     drawn = random_images(key, gan["generator"], arch=architecture, count=count, truncation=1.0, mean=mean)
-    return np.stack([alignment.resized(picture) for picture in to_uint8(drawn[0])])
+    return np.stack([gan_detector.at_side(picture) for picture in to_uint8(drawn[0])])
 
 
 def cached_at(digest: str, kind: Kind) -> pathlib.Path:

@@ -23,8 +23,8 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.detection import weights
-from gan2shape_jax.detection.alignment import resized
 from gan2shape_jax.detection.detector import LIGHTEST, LUMA, PERHAPS, SIDE, SURE, Detector
+from gan2shape_jax.detection.gan_detector import at_side
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import categories, data, image_files
@@ -521,7 +521,7 @@ def assessments(grader: Grader, results: Sequence[Reconstruction]) -> list[Asses
     """Returns what the image of each result shows, and how well; None where that cannot be determined."""
     if grader.detector is None:
         return [None] * len(results)
-    crops = [None if (picture := _picture(grader.config, result)) is None else resized(picture) for result in results]
+    crops = [None if (picture := _picture(grader.config, result)) is None else at_side(picture) for result in results]
     there = [crop for crop in crops if crop is not None]
     scores = iter(grader.detector.scores(np.stack(there)) if there else [])
     masks = [np.asarray(Image.fromarray(result.input_mask).resize((SIDE, SIDE))) > 0.5 for result in results]

@@ -1,6 +1,6 @@
 """The way of a photo, for the command, the server, the cluster and Python.
 
-`load_photo_model`, once; then of each photo `find.find`, of each object in it `subject.subject_of`, `explained` or
+`load_photo_model`, once; then of each photo `find.find`, of each object in it `find.subjects_of`, `explained` or
 `refined`, which judge what they return, and `textured`.
 """
 
@@ -18,8 +18,7 @@ from gan2shape_jax.io.image_files import Picture, crop_and_resize, shrunk_mask
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.photos.explain import Predictor
-from gan2shape_jax.photos.find import Finder, load_finder
-from gan2shape_jax.photos.subject import Subject
+from gan2shape_jax.photos.find import Finder, Subject, load_finder
 from gan2shape_jax.photos.texture import photo_texture, photo_textured
 from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.run import prepare, runtime

@@ -7,7 +7,7 @@ from helpers.placed import placed
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
-from gan2shape_jax.detection import alignment, weights
+from gan2shape_jax.detection import gan_detector, weights
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +16,7 @@ def bundled():
     checkpoint = pathlib.Path(load_config("cat").gan.checkpoint)
     gan = stylegan2.load(checkpoint)
     detector_weights = weights.weights_of(checkpoint, *gan, "gan", log=lambda line: pytest.fail(line))
-    return detector_weights, weights.detector_by(detector_weights, *gan, batch=alignment.CROPS)
+    return detector_weights, weights.detector_by(detector_weights, *gan, batch=gan_detector.CROPS)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
-from gan2shape_jax.detection import alignment, gan_detector, weights
+from gan2shape_jax.detection import detector, gan_detector, weights
 from gan2shape_jax.detection.detector import PERHAPS, SURE, Detection, exposed, exposure_gain
 from gan2shape_jax.detection.gan_detector import GanDetector
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
@@ -32,14 +32,14 @@ def _picture(rng, side=48):
 def test_corrections_are_undone_by_their_inverse_and_mirrored_with_the_crop():
     box = CropBox(x=31, y=22, side=40, roll_deg=17)
     target = CropBox(x=25, y=29, side=55, roll_deg=-8)
-    actual = alignment.corrected(box, alignment.between(box, target))
+    actual = detector.corrected(box, detector.between(box, target))
     np.testing.assert_allclose(crop_to_photo(_CORNERS, actual, 1), crop_to_photo(_CORNERS, target, 1), atol=1e-9)
     box = CropBox(x=0, y=0, side=10, roll_deg=90)  # its content lies turned clockwise: its right is the photo's below
-    moved = alignment.corrected(box, np.array([0.5, 0, np.log(2), 0]))
+    moved = detector.corrected(box, np.array([0.5, 0, np.log(2), 0]))
     assert (moved.x, moved.y, moved.side) == pytest.approx((0, 5, 20))
     box, correction = CropBox(x=3, y=2, side=10, roll_deg=0), np.array([0.1, -0.2, 0.3, 0.4])
-    moved = alignment.corrected(box, correction)
-    mirrored = alignment.corrected(CropBox(x=-3, y=2, side=10), correction * (-1, 1, 1, -1))
+    moved = detector.corrected(box, correction)
+    mirrored = detector.corrected(CropBox(x=-3, y=2, side=10), correction * (-1, 1, 1, -1))
     assert (mirrored.x, mirrored.y) == pytest.approx((-moved.x, moved.y))
     assert (mirrored.side, mirrored.roll_deg) == pytest.approx((moved.side, -moved.roll_deg))
 
@@ -47,46 +47,46 @@ def test_corrections_are_undone_by_their_inverse_and_mirrored_with_the_crop():
 def test_a_canvas_has_the_sample_in_its_middle_and_wrong_crops_are_not_far_off():
     rng = np.random.default_rng(0)
     sample, other = _picture(rng), rng.integers(0, 255, (48, 48, 3), np.uint8)
-    frame = alignment.frame_of(48)
-    for kind in alignment.KINDS:
-        canvas = alignment.canvas(sample, kind, other, rng)
+    frame = gan_detector.frame_of(48)
+    for kind in gan_detector.KINDS:
+        canvas = gan_detector.canvas(sample, kind, other, rng)
         assert canvas.shape == (144, 144, 3) and canvas.dtype == np.uint8
         np.testing.assert_array_equal(sample_crop(canvas, frame, 48), sample)
     for _ in range(20):
-        _, correction = alignment.disturb(np.zeros((144, 144, 3), np.uint8), frame, rng)
+        _, correction = gan_detector.disturb(np.zeros((144, 144, 3), np.uint8), frame, rng)
         assert (np.abs(correction) < (1.2, 1.2, 0.7, 0.7)).all()
 
 
 def test_any_number_of_crops_is_corrected_as_one_by_one():
-    params = alignment.MODULE.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
+    params = gan_detector.MODULE.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
     crops = np.random.default_rng(0).integers(0, 255, (33, 64, 64, 3), np.uint8)
-    together = alignment.corrections(params, crops)
+    together = gan_detector.corrections(params, crops)
     assert together.shape == (33, 4)
-    np.testing.assert_allclose(together[32:], alignment.corrections(params, crops[32:]), atol=1e-6)
+    np.testing.assert_allclose(together[32:], gan_detector.corrections(params, crops[32:]), atol=1e-6)
 
 
 @pytest.mark.heavy
 def test_training_learns_to_undo_shifts_and_scales_and_repeats_its_bits():
     rng = np.random.default_rng(1)
     samples = np.stack([np.asarray(_picture(rng, 64)) for _ in range(24)])
-    params = alignment.train(samples, seed=0, steps=150)
-    frame, left, start = alignment.frame_of(64), [], []
+    params = gan_detector.train(samples, seed=0, steps=150)
+    frame, left, start = gan_detector.frame_of(64), [], []
     for _ in range(16):
-        photo = alignment.canvas(_picture(rng, 64), "plain", samples[0], rng)
-        box = alignment.corrected(frame, np.array([*rng.uniform(-0.2, 0.2, 2), *rng.uniform(-0.2, 0.2, 2)]))
-        start.append(np.abs(alignment.between(box, frame)))
+        photo = gan_detector.canvas(_picture(rng, 64), "plain", samples[0], rng)
+        box = detector.corrected(frame, np.array([*rng.uniform(-0.2, 0.2, 2), *rng.uniform(-0.2, 0.2, 2)]))
+        start.append(np.abs(detector.between(box, frame)))
         for _ in range(3):  # steps
-            box = alignment.corrected(box, alignment.corrections(params, sample_crop(photo, box, 64)[None])[0])
-        left.append(np.abs(alignment.between(box, frame)))
+            box = detector.corrected(box, gan_detector.corrections(params, sample_crop(photo, box, 64)[None])[0])
+        left.append(np.abs(detector.between(box, frame)))
     # Turns take longer to learn than a test may.
     assert (np.mean(left, axis=0) < 0.5 * np.mean(start, axis=0))[:3].all()
-    again = alignment.train(samples, seed=0, steps=2)
-    for first, other in zip(*map(jax.tree.leaves, (again, alignment.train(samples, seed=0, steps=2))), strict=True):
+    again = gan_detector.train(samples, seed=0, steps=2)
+    for first, other in zip(*map(jax.tree.leaves, (again, gan_detector.train(samples, seed=0, steps=2))), strict=True):
         np.testing.assert_array_equal(first, other)
 
 
 def _near(box, expected, *, shift, scale, turn):
-    dx, dy, log_scale, roll = np.abs(alignment.between(expected, box))
+    dx, dy, log_scale, roll = np.abs(detector.between(expected, box))
     return max(dx, dy) < shift and log_scale < np.log1p(scale) and np.degrees(roll) < turn
 
 
@@ -145,7 +145,7 @@ def test_disturbed_crops_are_led_back_to_one_place(bundled, cat_photo):
     _, detector = bundled
     photo, right = cat_photo(), CropBox(x=190, y=100, side=96)
     disturbances = np.random.default_rng(1).uniform(-1, 1, (4, 4)) * (0.25, 0.25, np.log(1.3), np.radians(20))
-    boxes = [right, *(alignment.corrected(right, disturbance) for disturbance in disturbances)]
+    boxes = [right, *(detector.corrected(right, disturbance) for disturbance in disturbances)]
     home, *others = detector.aligned(photo, boxes, 7, upright=0)
     for box in others:
         assert _near(box, home, shift=0.05, scale=0.07, turn=4)
@@ -206,7 +206,7 @@ def test_weights_are_learnt_once_and_kept(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(weights, "cache", lambda name: tmp_path / "cache" / name)
     gan = stylegan2.load(checkpoint)
     monkeypatch.setattr(weights, "_SAMPLES", 40)
-    monkeypatch.setattr(alignment, "TRAINING_STEPS", 2)
+    monkeypatch.setattr(gan_detector, "TRAINING_STEPS", 2)
     lines = []
     new = weights.weights_of(checkpoint, *gan, kind, log=lines.append)
     assert lines and weights.cached_at(sha256(checkpoint), kind).is_file()

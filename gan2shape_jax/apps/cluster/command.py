@@ -1,31 +1,37 @@
-"""`--cluster ray`: lists what there is to do, has a cluster do it, and writes table and pages of all results."""
+"""`photo --cluster ray`: lists what there is to do, has a cluster do it, and writes table and pages of all results.
+
+An actor fetches photos, makes results as `photo` does, and writes these to storage; last OUT/done/NAME.json: that all
+of a photo is there, and what the table and the page say of it.
+"""
 
 import argparse
 import contextlib
 import glob
 import json
+import os
 import pathlib
-import re
+import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.cluster import engine
-from gan2shape_jax.apps.cluster.making import DONE
 from gan2shape_jax.apps.cluster.storage import Storage, in_words, is_remote
 from gan2shape_jax.apps.photo import folder as photo_folder
 from gan2shape_jax.apps.photo import naming
 from gan2shape_jax.config import flatten, set_field, to_json
-from gan2shape_jax.errors import UserError, one_line
-from gan2shape_jax.io.image_files import ENDINGS
+from gan2shape_jax.config.load import read_config
+from gan2shape_jax.errors import FatalRunError, UserError, one_line
+from gan2shape_jax.io.image_files import ENDINGS, LARGEST_FILE
 from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.io.output_folders import MARKER, RUN, require_output_folder
 from gan2shape_jax.io.weights import listed
 from gan2shape_jax.photos import judge
 from gan2shape_jax.photos.explain import load_kind
+from gan2shape_jax.photos.find import NoDetectionError
+from gan2shape_jax.photos.pipeline import load_photo_model, load_refiner
 from gan2shape_jax.results import Entry, Row, in_pages, page_name, page_text, print_table, write_table
 from gan2shape_jax.results.outputs import FRAGMENT
 from gan2shape_jax.results.page import DRAWINGS
@@ -33,12 +39,13 @@ from gan2shape_jax.run import lock
 from gan2shape_jax.run.folder import is_result
 from gan2shape_jax.run.identity import digest, identity_of
 
-_SPACING_S = 300  # seconds between two versions of the table
 _PRINTED = 50  # rows of the table that are printed
 _FAILURES = "failures.json"
-_NUMBER = re.compile(r"-[0-9]+$")  # which tells a photo's objects apart
 _NONE: dict[str, Any] = {"results": {}}  # the record of a photo that has none
-_MAKER = "gan2shape_jax.apps.cluster.making:photo_maker"
+_MAKER = f"{__name__}:photo_maker"
+_DONE = "done"  # the folder of records
+_FETCHED = pathlib.Path("..", "fetched")
+_OF_RUN = ("config.json", "versions.json")
 
 Log = Callable[[str], None]
 
@@ -48,7 +55,7 @@ def run_photos(options: argparse.Namespace, *, log: Log) -> int:
     out = Storage.at(options.out)
     found = dict(_expand(options.photos, log=log))
     with _held(out):
-        records = out.records(DONE)
+        records = out.records(_DONE)
         kind = _everywhere(load_kind(options.model))
         config = photo_folder.config_of(kind, pathlib.Path(), refine=options.refine)
         if options.refine:
@@ -157,9 +164,13 @@ def _drive(
     if len(left) < len(items):
         log(f"{len(items) - len(left):,} of {len(items):,} were finished earlier and are skipped")
     own = {item["name"] for item in items}
-    failed = {name: why for name, why in _failures(out).items() if _NUMBER.sub("", name) not in own and name not in own}
+
+    def is_own(name: str) -> bool:
+        return name in own or naming.NUMBER.sub("", name) in own
+
+    failed = {name: why for name, why in _failures(out).items() if not is_own(name)}
     at_once = 1 if task["refine"] else engine.AT_ONCE
-    unusable, due = False, time.monotonic() + _SPACING_S
+    unusable = False
     try:
         answers = engine.answers(_MAKER, task, left, at_once=at_once, log=log) if left else ()
         for count, answer in enumerate(answers, start=1):
@@ -174,14 +185,11 @@ def _drive(
                 log(f"{count:,} of {len(left):,}: {name}: {status}")
             if limit := answer.get("limit"):
                 log(f"{answer['name']}: {limit}")
-            if time.monotonic() > due:
-                _write_tables(out, _rows(out, records, failed), failed)
-                due = time.monotonic() + _SPACING_S
     finally:
         rows = _rows(out, records, failed)
         _write_tables(out, rows, failed)
     _write_pages(out, rows, records)
-    rows = [row for row in rows if row.name in own or _NUMBER.sub("", row.name) in own]
+    rows = [row for row in rows if is_own(row.name)]
     done = sum(row.metrics != {} for row in rows)
     if len(rows) <= _PRINTED:
         print_table(rows)
@@ -246,3 +254,97 @@ def _write_pages(out: Storage, rows: Sequence[Row], records: Mapping[str, Any]) 
             ]
             text = page_text(entries, title="Reconstructions", pages=(number, len(parts), len(rows)))
         out.write({page_name(number): text.encode()})
+
+
+def photo_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """Loads what finds and crops objects; returns the function that makes a batch of photos."""
+    (work := engine.scratch() / "run").mkdir()
+    os.chdir(work)  # the paths in a result's `config.json` are the same in every actor
+    pathlib.Path("kind.json").write_text(task["kind"])
+    folder = pathlib.Path(task["folder"])
+    kind, out = read_config(pathlib.Path("kind.json")), Storage.at(task["out"])
+    config = photo_folder.config_of(kind, folder, refine=task["refine"])
+    model = load_photo_model(kind, log=lambda line: None)
+    refiner = load_refiner(kind) if task["refine"] else None
+
+    def make(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found: dict[str, list[photo_folder.Prepared]] = {}
+        refused: dict[str, UserError] = {}
+        for item in items:
+            try:
+                _fetch(item, local := _local(item))
+                request = photo_folder.Request(local, item["name"], anyway=task["anyway"], source=item["path"])
+                found[item["name"]] = photo_folder.prepare(request, config, model.finder)
+            except FatalRunError:
+                raise
+            except UserError as error:
+                refused[item["name"]] = error
+        every = [photo for photos in found.values() for photo in photos]
+        failed = photo_folder.make_results(config, every, model, refiner, texture=task["texture"])
+        answers = []
+        for item in items:
+            name = item["name"]
+            answers.append(_answer(item, task, found.get(name, []), failed, refused.get(name)))
+            answers[-1]["limit"] = model.finder.limit_words(len(found.get(name, []))).removeprefix("; ")
+            _put(out, folder, answers[-1])
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(_FETCHED, ignore_errors=True)
+        return answers
+
+    return make
+
+
+def _local(item: Mapping[str, Any]) -> pathlib.Path:
+    """Returns where a photo is fetched to; the file's name, since messages have it."""
+    return _FETCHED / item["name"] / pathlib.PurePosixPath(item["path"]).name
+
+
+def _fetch(item: Mapping[str, Any], local: pathlib.Path) -> None:
+    """Copies a photo to this machine; raises `UserError` if that fails or it is too large."""
+    path, size = item["path"], item["version"][0]
+    if size > LARGEST_FILE:
+        raise UserError(f"{path} has {size:,} bytes: at most {LARGEST_FILE:,} are read")
+    place = Storage.at(path)
+    local.parent.mkdir(parents=True, exist_ok=True)
+    with in_words(f"{path} cannot be read"):
+        place.fs.get_file(place.root, str(local))
+
+
+def _answer(
+    item: Mapping[str, Any],
+    task: Mapping[str, Any],
+    photos: Sequence[photo_folder.Prepared],
+    failed: Mapping[str, str],
+    refused: UserError | None,
+) -> dict[str, Any]:
+    """Returns the record of a photo: the names of its results, and why others failed."""
+    answer = {"name": item["name"], "path": item["path"], "version": item["version"], "made_with": task["made_with"]}
+    answer |= {"before": item["before"], "undetected": isinstance(refused, NoDetectionError)}
+    answer["used"] = refused is None
+    answer["failed"] = {photo.name: failed[photo.name] for photo in photos if photo.name in failed}
+    if refused is not None:
+        answer["failed"] = {item["name"]: str(refused).replace(str(_local(item)), item["path"])}
+    return answer | {"results": {photo.name: {} for photo in photos if photo.name not in failed}}
+
+
+def _put(out: Storage, folder: pathlib.Path, answer: dict[str, Any]) -> None:
+    """Writes a photo's results from a folder to the storage, and then its record, with what the table says of them.
+
+    A photo without results keeps those that it had before, and only the drawing of what was searched is written.
+    """
+    name, before = answer["name"], answer.pop("before")
+    if not answer["results"]:
+        drawing = f"{photo_folder.FOLDER}/framing/{name}.jpg"
+        out.write({drawing: (folder / drawing).read_bytes()} if (folder / drawing).is_file() else {})
+        return
+    out.remove([f"{_DONE}/{name}.json", *(f"results/{result}" for result in before)])
+    files = [*_OF_RUN]
+    for result in answer["results"]:
+        made = sorted(path for path in (folder / "results" / result).rglob("*") if path.is_file())
+        row = judge.row_of(result, folder / "results" / result)
+        sizes = {path.name: path.stat().st_size for path in made}
+        answer["results"][result] = {"status": row.status, "metrics": row.metrics, "sizes": sizes}
+        files += [path.relative_to(folder).as_posix() for path in made]
+        files += [f"{photo_folder.FOLDER}/{part}" for part in photo_folder.parts_of(result)] + [f"latents/{result}.npy"]
+    out.write({file: (folder / file).read_bytes() for file in files if (folder / file).is_file()})
+    out.write({f"{_DONE}/{name}.json": (json.dumps(answer, sort_keys=True) + "\n").encode()})

@@ -28,7 +28,6 @@ CORES = 2  # of an actor without a GPU: more make one image hardly faster
 AT_ONCE = 8  # images of a batch that take seconds, as `photo` takes them: what a batch loads, it loads once
 _ATTEMPTS = 3  # at an image, the later ones by itself
 _PATIENCE_S = 10  # for a cluster to answer
-_SCRATCH = "gan2shape-"  # and an actor's process: the beginning of its folder's name
 _MOST = 10_000  # pieces that Ray's scheduler is given
 _PASSED_ON = ("JAX_", "XLA_", "TF_CPP_")  # beginnings of the names of settings that actors take from the command
 
@@ -155,22 +154,10 @@ def _workers(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:
 
 
 def scratch() -> pathlib.Path:
-    """Returns a folder of this actor's own; what actors that were killed on this machine have left is removed."""
-    for left in pathlib.Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
-        with contextlib.suppress(OSError, ValueError):
-            if left.stat().st_uid == os.getuid() and not _is_alive(int(left.name.split("-")[1])):
-                shutil.rmtree(left)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
+    """Returns a folder of this actor's own, which is removed when it ends."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="gan2shape-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 class Worker:

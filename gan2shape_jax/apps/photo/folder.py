@@ -22,15 +22,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epy
+from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
+from PIL import Image, ImageDraw
 
-from gan2shape_jax.apps.photo.framing import framing_picture
 from gan2shape_jax.apps.photo.naming import place_of
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.detection.detector import Detection
+from gan2shape_jax.detection.gan_detector import resized
 from gan2shape_jax.errors import UserError, io_error
-from gan2shape_jax.geometry.crop_box import CropBox, scaled_box
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, scaled_box
 from gan2shape_jax.io.arrays import load_latent
 from gan2shape_jax.io.files import (
     atomic_bytes,
@@ -44,9 +47,19 @@ from gan2shape_jax.io.files import (
 from gan2shape_jax.io.image_files import Picture, open_upright
 from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.photos import explain, judge, pipeline
-from gan2shape_jax.photos.find import Finder, NoDetectionError, absence, find, is_found, person_note
+from gan2shape_jax.photos.find import (
+    LEAST_SIDE,
+    SOURCES,
+    Finder,
+    NoDetectionError,
+    Subject,
+    absence,
+    find,
+    is_found,
+    person_note,
+    subjects_of,
+)
 from gan2shape_jax.photos.pipeline import PhotoModel, Refiner
-from gan2shape_jax.photos.subject import LEAST_SIDE, SOURCES, Subject, subjects_of
 from gan2shape_jax.results import AWAITS, Reconstruction
 from gan2shape_jax.results.pictures import encoded
 from gan2shape_jax.run import runner
@@ -55,7 +68,15 @@ from gan2shape_jax.run.identity import Identity, digest, identity_of, read_ident
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.training.resume import Decision, Existing, Requested, decide
 
+with epy.lazy_imports():  # it comes with an extra, which --help does without
+    import cv2
+
 FOLDER = "photos"
+_DRAWN_SIDE = 1024  # pixels of the drawing's longer side, at most
+_LEAST_DRAWN = 384  # small photos are enlarged, so that lines do not hide them
+# Distinguishable with red-green colour blindness too (Okabe and Ito), and by their numbers.
+_CHOSEN, _OTHER, _OUTLINE = (230, 159, 0), (86, 180, 233), (0, 158, 115)
+_CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
 
 def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDict:
@@ -199,6 +220,35 @@ def _files(
         np.save(content, latent)
         files[f"latent/{name}.npy"] = content.getvalue()
     return files | {f"{name}.json": f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()}
+
+
+def framing_picture(
+    photo: UInt8[np.ndarray, "h w 3"], boxes: Sequence[CropBox], chosen: int, mask: Float[np.ndarray, "s s"]
+) -> Image.Image:
+    """Returns a photo with its crops, numbered from 1, and the outline of `mask`, in [0, 1], in the chosen one."""
+    longer = max(photo.shape)
+    factor = min(_DRAWN_SIDE / longer, max(1.0, _LEAST_DRAWN / longer))
+    picture = Image.fromarray(resized(photo, factor))
+    pen, line = ImageDraw.Draw(picture), max(2, max(picture.size) // 256)
+
+    def draw(points: np.ndarray, box: CropBox, side: int, **style: Any) -> tuple[float, float]:
+        """Draws a closed line through points of a crop; returns where it begins."""
+        places = [(float(x), float(y)) for x, y in crop_to_photo(points, scaled_box(box, factor), side)]
+        pen.line([*places, places[0]], **style)
+        return places[0]
+
+    for number, box in enumerate(boxes):
+        colour = _CHOSEN if number == chosen else _OTHER
+        x, y = draw(_CORNERS, box, 1, fill=colour, width=line, joint="curve")
+        if len(boxes) > 1:
+            pen.text((x + 2 * line, y + line), str(number + 1), fill=colour, font_size=8 * line)
+    if not boxes:
+        return picture
+    outlines, _ = cv2.findContours((mask > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    for outline in outlines:
+        if len(outline) > 2:
+            draw(outline[:, 0] + 0.5, boxes[chosen], len(mask), fill=_OUTLINE, width=max(1, line // 2))
+    return picture
 
 
 def _notes(request: Request, subject: Subject, person: str, category: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from gan2shape_jax.io.image_lists import fault_of, filing_key, natural_key
 from gan2shape_jax.io.weights import listed
 
 _LONGEST = 60  # characters of a made-up name
-_NUMBER = re.compile(r"-[0-9]+$")  # which tells a photo's objects apart
+NUMBER = re.compile(r"-[0-9]+$")  # which tells a photo's objects apart
 
 
 def expand(arguments: Sequence[str], *, say: Callable[[str], None]) -> list[pathlib.Path]:
@@ -66,11 +66,11 @@ def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[s
     names, places = {place: name for name, place in taken.items()}, [place_of(path) for path in paths]
     homes = {filing_key(name): os.path.dirname(place) for place, name in names.items()}
     beside = collections.Counter(filing_key(os.path.splitext(place)[0]) for place in {*places, *names})
-    numbered = {_NUMBER.sub("", key) for key in homes if _NUMBER.search(key)}
+    numbered = {NUMBER.sub("", key) for key in homes if NUMBER.search(key)}
 
     def is_free(name: str) -> bool:
         key = filing_key(name)
-        return key not in homes and key not in numbered and _NUMBER.sub("", key) not in homes
+        return key not in homes and key not in numbered and NUMBER.sub("", key) not in homes
 
     for path, place in zip(paths, places, strict=True):
         if place not in names:
@@ -85,7 +85,7 @@ def names_for(paths: Sequence[pathlib.Path], taken: Mapping[str, str]) -> list[s
             names[place] = next(name for name in itertools.chain(inside, counted) if is_free(name))
             key = filing_key(names[place])
             homes[key] = home
-            numbered |= {_NUMBER.sub("", key)} if _NUMBER.search(key) else set()
+            numbered |= {NUMBER.sub("", key)} if NUMBER.search(key) else set()
     return [names[place] for place in places]
 
 

@@ -20,7 +20,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.apps.photo.framing import framing_picture
+from gan2shape_jax.apps.photo.folder import framing_picture
 from gan2shape_jax.apps.serve import worker as jobs
 from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits, visitor_of
 from gan2shape_jax.errors import UserError, message_line

@@ -15,7 +15,6 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.train_gan import loop, photos
 from gan2shape_jax.apps.train_gan.photos import Selection
-from gan2shape_jax.apps.train_gan.record import load_features
 from gan2shape_jax.apps.train_gan.training import AUGMENTATIONS, TrainingSettings, architecture_for
 from gan2shape_jax.errors import UserError, exit_code, install, one_line, printable
 from gan2shape_jax.io import output_folders
@@ -145,7 +144,7 @@ def _training_of(options: argparse.Namespace) -> loop.Training:
         raise UserError(f"--batch {options.batch} is not a multiple of {group}, the discriminator's groups of images")
     features = None
     if str(options.features) != "none":
-        features = load_features(weights_file(options.features or "ictface", GAN), side=options.features_side)
+        features = loop.load_features(weights_file(options.features or "ictface", GAN), side=options.features_side)
     return loop.Training(
         out=options.out,
         arch=arch,

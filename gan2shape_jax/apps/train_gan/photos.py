@@ -5,10 +5,6 @@
 
 They come from a folder and all below it, a list, or a zip file. The file of pixels is memory-mapped, not loaded:
 training needs no more memory for many photos than for few.
-
-All photos are surveyed before training: which are duplicates, which are grey, and which look unlike the others.
-Likeness is measured on small grey pictures without their coarse shading, by their distance from the others' mean and
-first principal components: photos framed differently from the rest stand out.
 """
 
 from __future__ import annotations
@@ -17,7 +13,6 @@ import contextlib
 import hashlib
 import json
 import pathlib
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,7 +22,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from gan2shape_jax.errors import FatalRunError, UserError, io_error, one_line
+from gan2shape_jax.errors import UserError, io_error, one_line
 from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, open_regular, read_object, read_text, sha256
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
 from gan2shape_jax.io.weights import listed
@@ -50,27 +45,17 @@ _FEWEST = 50  # photos needed to judge likeness
 
 
 class Selection(NamedTuple):
-    """Which of the readable photos are used.
+    """Which of the readable photos are used."""
 
-    Attributes:
-      typical: the share to keep, those most like the others, in (0, 1].
-      grey: whether photos without colours are kept.
-    """
-
-    typical: float = 1.0
-    grey: bool = True
+    typical: float = 1.0  # the share to keep, those most like the others, in (0, 1]
+    grey: bool = True  # whether photos without colours are kept
 
 
 class Photos(NamedTuple):
-    """What is trained on.
+    """What is trained on."""
 
-    Attributes:
-      pixels: (n, s, s, 3) uint8, mapped from the file.
-      facts: what photos.json says, with the pixels' `fingerprint`.
-    """
-
-    pixels: UInt8[np.ndarray, "n s s 3"]
-    facts: dict[str, Any]
+    pixels: UInt8[np.ndarray, "n s s 3"]  # mapped from the file
+    facts: dict[str, Any]  # what photos.json says, with the pixels' `fingerprint`
 
 
 class _Listed(NamedTuple):
@@ -111,12 +96,6 @@ def load(
     request = {"source": marks, "size": size, "typical": selection.typical, "grey": selection.grey}
     photos = _kept(out, request)
     if photos is None:
-        needed, free = 2 * len(found) * size * size * 3, shutil.disk_usage(out).free
-        if needed > free:
-            raise FatalRunError(
-                f"the photos take {needed / 2**30:.1f} GiB while they are read, {out} has {free / 2**30:.1f} GiB "
-                "free: make room, or name another folder with --out"
-            )
         photos = _pack(found, out, selection, request, log)
     _report(photos.facts, out / _FACTS, log)
     return photos
@@ -312,14 +291,13 @@ def _report(facts: dict[str, Any], where: pathlib.Path, log: Callable[[str], Non
 class _Surveyor:
     """Takes photos one by one, keeping little of each.
 
-    Attributes:
-      copies: positions of photos with the same pixels as an earlier one, and that one's position.
-      grey: whether each photo has no colours.
+    Likeness is measured on small grey pictures without their coarse shading, by their distance from the others' mean
+    and first principal components: photos framed differently from the rest stand out.
     """
 
     def __init__(self) -> None:
-        self.copies: dict[int, int] = {}
-        self.grey: list[bool] = []
+        self.copies: dict[int, int] = {}  # positions of photos with the same pixels as an earlier one, and that one's
+        self.grey: list[bool] = []  # whether each photo has no colours
         self._hashes: dict[bytes, int] = {}
         self._small: list[np.ndarray] = []
 

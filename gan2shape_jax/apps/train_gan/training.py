@@ -38,45 +38,25 @@ Metrics = dict[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
-    """The schedule of Karras et al., 2020 (StyleGAN2, and ADA), in its terms.
+    """The schedule of Karras et al., 2020 (StyleGAN2, and ADA), in its terms."""
 
-    Attributes:
-      batch: photos, and as many samples, per iteration.
-      learning_rate: Adam's learning rate, for both networks.
-      r1_weight: gamma of the gradient penalty on photos.
-      r1_every: iterations from one gradient penalty to the next ("lazy regularisation").
-      path_weight: weight of the path-length penalty; 0 leaves it out, which costs little at small sizes.
-      path_every: iterations from one path-length penalty to the next.
-      path_shrink: the path-length penalty's batch is smaller by this factor.
-      path_decay: share by which the mean path length moves towards a batch's.
-      mixing: probability that a sample's styles come from two latents.
-      average_images: half-life of the moving average of the generator's weights, in photos shown.
-      average_ramp: the half-life is at most this share of the photos shown so far; 0 for a generator that starts
-        out trained, which has the full half-life from the first iteration on.
-      mirror: whether photos are mirrored with probability 1/2.
-      augment: "ada" for adaptive augmentation, "none" for none.
-      augment_target: target of the mean sign of the photos' logits.
-      augment_images: photos over which the probability of augmentation may go from 0 to 1.
-      bfloat16: whether features are bfloat16; weights, sums and the optimiser stay float32.
-      seed: seed of all random numbers.
-    """
-
-    batch: int = 16
-    learning_rate: float = 0.0025
-    r1_weight: float = 1.0
-    r1_every: int = 16
-    path_weight: float = 0.0
-    path_every: int = 4
-    path_shrink: int = 2
-    path_decay: float = 0.01
-    mixing: float = 0.9
-    average_images: float = 5000.0
+    batch: int = 16  # photos, and as many samples, per iteration
+    learning_rate: float = 0.0025  # Adam's, for both networks
+    r1_weight: float = 1.0  # gamma of the gradient penalty on photos
+    r1_every: int = 16  # iterations from one gradient penalty to the next ("lazy regularisation")
+    path_weight: float = 0.0  # of the path-length penalty; 0 leaves it out, which costs little at small sizes
+    path_every: int = 4  # iterations from one path-length penalty to the next
+    path_shrink: int = 2  # its batch is smaller by this factor
+    path_decay: float = 0.01  # share by which the mean path length moves towards a batch's
+    mixing: float = 0.9  # probability that a sample's styles come from two latents
+    average_images: float = 5000.0  # half-life of the moving average of the generator's weights, in photos shown
+    # The half-life is at most this share of the photos shown so far; 0: the full one from the first iteration on.
     average_ramp: float = 0.05
-    mirror: bool = True
-    augment: str = "ada"
-    augment_target: float = 0.6
-    augment_images: float = 500_000.0
-    bfloat16: bool = False
+    mirror: bool = True  # whether photos are mirrored with probability 1/2
+    augment: str = "ada"  # adaptive augmentation, or "none"
+    augment_target: float = 0.6  # of the mean sign of the photos' logits
+    augment_images: float = 500_000.0  # photos over which the probability of augmentation may go from 0 to 1
+    bfloat16: bool = False  # whether features are bfloat16; weights, sums and the optimiser stay float32
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -96,27 +76,16 @@ def architecture_for(size: int, *, most: int, base: int, style_dim: int) -> Arch
 
 
 class TrainingState(NamedTuple):
-    """The state between two iterations.
-
-    Attributes:
-      generator: its parameters.
-      discriminator: its parameters.
-      average: moving average of the generator's parameters, which is what is used in the end.
-      generator_moments: Adam's moments for the generator.
-      discriminator_moments: Adam's moments for the discriminator.
-      path_mean: moving average of path lengths.
-      probability: probability of each augmentation.
-      signs: sum of signs of photos' logits since the probability was last adjusted.
-    """
+    """The state between two iterations."""
 
     generator: Params
     discriminator: Params
-    average: Params
-    generator_moments: optax.OptState
+    average: Params  # moving average of the generator's parameters, which is what is used in the end
+    generator_moments: optax.OptState  # Adam's
     discriminator_moments: optax.OptState
-    path_mean: Float[Array, ""]
-    probability: Float[Array, ""]
-    signs: Float[Array, ""]
+    path_mean: Float[Array, ""]  # moving average of path lengths
+    probability: Float[Array, ""]  # of each augmentation
+    signs: Float[Array, ""]  # sum of signs of photos' logits since the probability was last adjusted
 
 
 def optimizers(settings: TrainingSettings) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -252,6 +221,10 @@ class _Model(NamedTuple):
     settings: TrainingSettings
     parts: NamedSharding
 
+    @property
+    def _dtype(self) -> Any:
+        return jnp.bfloat16 if self.settings.bfloat16 else jnp.float32
+
     def discriminator_update(
         self, state: TrainingState, photos: Array, key: PRNGKeyArray, number: Array
     ) -> tuple[TrainingState, Metrics]:
@@ -352,9 +325,9 @@ class _Model(NamedTuple):
         return self._shard(jnp.where(late[..., None], second[:, None], first[:, None]))
 
     def _draw(self, generator: Params, styles: Array, key: PRNGKeyArray) -> Array:
-        dtype = self._dtype()
-        noise = [self._shard(x) for x in stylegan2.random_noise(key, len(styles), arch=self.arch, dtype=dtype)]
-        images = stylegan2.synthesize(_as(generator, dtype), styles.astype(dtype), arch=self.arch, noise=noise)
+        drawn = stylegan2.random_noise(key, len(styles), arch=self.arch, dtype=self._dtype)
+        weights, noise = _as(generator, self._dtype), [self._shard(x) for x in drawn]
+        images = stylegan2.synthesize(weights, styles.astype(self._dtype), arch=self.arch, noise=noise)
         return images.astype(jnp.float32)
 
     def _samples(self, generator: Params, key: PRNGKeyArray, count: int) -> Array:
@@ -364,13 +337,9 @@ class _Model(NamedTuple):
     def _logits(self, discriminator: Params, images: Array, key: PRNGKeyArray, probability: Array) -> Array:
         if self.settings.augment == "ada":
             images = augment(key, images, probability)
-        dtype = self._dtype()
-        images = self._shard(images).astype(dtype)
-        logits, _ = stylegan2.discriminate(_as(discriminator, dtype), images, arch=self.arch)
+        images = self._shard(images).astype(self._dtype)
+        logits, _ = stylegan2.discriminate(_as(discriminator, self._dtype), images, arch=self.arch)
         return logits.astype(jnp.float32)
-
-    def _dtype(self) -> Any:
-        return jnp.bfloat16 if self.settings.bfloat16 else jnp.float32
 
     def _shard(self, images: Array) -> Array:
         """Asks for a batch to be shared by the devices; where it does not divide, the compiler pads the last parts."""

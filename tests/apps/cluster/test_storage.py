@@ -86,10 +86,9 @@ def test_results_go_to_an_empty_place_or_one_of_results(place):
 
 
 def test_a_file_too_large_is_not_fetched(place, tmp_path):
-    making = pytest.importorskip("gan2shape_jax.apps.cluster.making")
     item = {"path": f"{place.address}/a.png", "version": [300 * MIB, ""]}
     with pytest.raises(UserError, match="a.png has 314,572,800 bytes: at most"):
-        making._fetch(item, tmp_path / "a.png")
+        command._fetch(item, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
 
 

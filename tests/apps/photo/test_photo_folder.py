@@ -29,9 +29,8 @@ from gan2shape_jax.io.image_files import Picture, open_upright
 from gan2shape_jax.io.image_lists import fault_of, read_names
 from gan2shape_jax.photos import pipeline
 from gan2shape_jax.photos.explain import load_kind
-from gan2shape_jax.photos.find import Finder, NoDetectionError, other_kind
+from gan2shape_jax.photos.find import Finder, NoDetectionError, other_kind, subject_of
 from gan2shape_jax.photos.pipeline import PhotoModel, load_refiner
-from gan2shape_jax.photos.subject import subject_of
 from gan2shape_jax.results.result import load_metrics
 
 _BOX = CropBox(x=190, y=100, side=96)

@@ -17,7 +17,7 @@ from gan2shape_jax.apps.serve import worker as jobs
 from gan2shape_jax.apps.serve.page import Page
 from gan2shape_jax.apps.serve.visits import Limits, Visits
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.photos import subject
+from gan2shape_jax.photos import find
 
 _NAME = "<img src=x onerror=alert(1)>\n.jpg"
 _BOXES = [{"x": 50.4, "y": 40, "side": 30, "roll_deg": 0}, {"x": 20, "y": 20, "side": 20, "roll_deg": 350}]
@@ -172,7 +172,7 @@ def test_names_and_messages_are_only_text(page):
         module.note(_NAME),
     ):
         assert "<img" not in text and "&lt;img" in text and "\n" not in text
-    source = pathlib.Path(subject.__file__).read_text()  # what is replaced is what is said
+    source = pathlib.Path(find.__file__).read_text()  # what is replaced is what is said
     assert "name another --mask or --box" in source
     assert "move the square" in page._in_page_terms("it shows no object: name another --mask or --box", None)
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.apps.train_gan import command as program
-from gan2shape_jax.apps.train_gan import record
+from gan2shape_jax.apps.train_gan import loop
 from gan2shape_jax.apps.train_gan.training import TrainingSettings, architecture_for
 from gan2shape_jax.config import load_config
 from gan2shape_jax.config.schema import problems
@@ -229,18 +229,18 @@ def assert_one_and_many_give_the_same(many, *, batch, used):
 
 def test_a_loss_that_is_lost_ends_the_training_and_a_discriminator_that_has_won_is_reported():
     row = {"images": 800, "generator_loss": 1.0, "gradient_penalty": 5000.0}
-    record.require_sound(row, kept="")
+    loop.require_sound(row, kept="")
     told = {"generator_loss not finite after 800 photos.*--rate": float("nan"), "5000 after": 5000.0}
     for message, value in told.items():
         with pytest.raises(DivergedError, match=message):
-            record.require_sound(row | {"generator_loss": value}, kept="nothing was kept")
+            loop.require_sound(row | {"generator_loss": value}, kept="nothing was kept")
     won = {"images": 800, "generator_loss": 9.0, "taken_for_real": 1.0, "augmentation": 0.0}
     without, with_it = TrainingSettings(augment="none"), TrainingSettings(augment="ada")
-    assert "--augment ada" in record.warning_of([won] * 4, without)
-    assert record.warning_of([won] * 3, without) == ""
-    assert record.warning_of([won] * 4, with_it) == ""  # augmentation is still on its way
-    assert "--r1" in record.warning_of([{**won, "augmentation": 1.0}] * 4, with_it)
-    assert record.warning_of([{**won, "generator_loss": 2.0}] * 4, without) == ""
+    assert "--augment ada" in loop.warning_of([won] * 4, without)
+    assert loop.warning_of([won] * 3, without) == ""
+    assert loop.warning_of([won] * 4, with_it) == ""  # augmentation is still on its way
+    assert "--r1" in loop.warning_of([{**won, "augmentation": 1.0}] * 4, with_it)
+    assert loop.warning_of([{**won, "generator_loss": 2.0}] * 4, without) == ""
 
 
 def test_a_batch_that_does_not_fit_the_groups_is_refused(tmp_path):
@@ -266,13 +266,13 @@ def test_the_configuration_of_a_gan_is_one_of_its_sizes_and_left_alone_where_the
 ):
     folder = tmp_path / f'My "Dögs"{size}_gan'
     folder.mkdir()
-    path = record.write_config(folder, architecture_for(size, most=8, base=64, style_dim=24))
+    path = loop.write_config(folder, architecture_for(size, most=8, base=64, style_dim=24))
     config = load_config(f"{path}{variant}")
     assert problems(config) == [] and config.category.isascii()
     shape = (config.image_size, config.networks.width, config.gan.size, config.gan.style_dim)
     assert shape == (side, width, size, 24)
     path.write_text("mine")
-    assert record.write_config(folder, architecture_for(16, most=8, base=64, style_dim=8)) is None
+    assert loop.write_config(folder, architecture_for(16, most=8, base=64, style_dim=8)) is None
     assert path.read_text() == "mine"
 
 
@@ -285,8 +285,8 @@ def test_the_distance_of_samples_from_photos_is_that_of_its_definition_and_unbia
         return np.mean(values)
 
     expected = mean(a, a, same=True) + mean(b, b, same=True) - 2 * mean(a, b, same=False)
-    assert record.kernel_distance(a, b) == pytest.approx(expected, rel=1e-9)
-    equal = [record.kernel_distance(*rng.normal(size=(2, 60, 8))) for _ in range(40)]
+    assert loop.kernel_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    equal = [loop.kernel_distance(*rng.normal(size=(2, 60, 8))) for _ in range(40)]
     assert abs(np.mean(equal)) < 3 * np.std(equal) / np.sqrt(40)
 
 
@@ -297,17 +297,17 @@ def _pictures(count, side, seed, contrast=1.0):
 
 
 def test_what_samples_are_compared_by(tmp_path, monkeypatch):
-    features = record.load_features(pathlib.Path(asset("ictface/gan.safetensors")))
+    features = loop.load_features(pathlib.Path(asset("ictface/gan.safetensors")))
     assert features.name == "discriminator distance"
     photos, same, other = (features.of(_pictures(32, 32, seed, by)) for seed, by in ((0, 1.0), (1, 1.0), (2, 0.3)))
-    assert record.kernel_distance(photos, other) > 3 * abs(record.kernel_distance(photos, same))
-    network = record.load_features(write_network(tmp_path / "f.onnx", ("n", 3, 16, 16)))
+    assert loop.kernel_distance(photos, other) > 3 * abs(loop.kernel_distance(photos, same))
+    network = loop.load_features(write_network(tmp_path / "f.onnx", ("n", 3, 16, 16)))
     pictures = _pictures(5, 16, 0)
     assert network.name == "KID"
     np.testing.assert_allclose(network.of(pictures), pictures.mean(axis=(1, 2)) / 127.5 - 1, atol=0.01)
-    monkeypatch.setattr(record, "load_embedding", mock.Mock(side_effect=UserError("give --size")))
+    monkeypatch.setattr(loop, "load_embedding", mock.Mock(side_effect=UserError("give --size")))
     with pytest.raises(UserError, match="give --features-side"):
-        record.load_features(tmp_path / "f.onnx")
+        loop.load_features(tmp_path / "f.onnx")
     (tmp_path / "f.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match="f.safetensors"):
-        record.load_features(tmp_path / "f.safetensors")
+        loop.load_features(tmp_path / "f.safetensors")
