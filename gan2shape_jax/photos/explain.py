@@ -111,7 +111,9 @@ def reconstruct_ungraded(
     if grader.by_model:
         # By the published networks: with `DETAIL`, a model explains pictures of anything.
         by = view if start is None else predict(start, example, frozen, settings)
-        picture, seen = np.asarray(example.image)[0], _where(by, grader.mask, settings)
+        mask_of_model = np.ones(by.depth.shape, np.float32) if grader.mask is None else grader.mask
+        picture = np.asarray(example.image)[0]
+        seen = np.asarray(_seen(by, jnp.asarray(mask_of_model), settings=settings)) > 0.5
         published = by.reconstruction if by.published is None else by.published
         metrics["dissimilarity"] = judge.dissimilarity(picture, np.asarray(published), seen)
         shown = np.nan if example.landmarks is None else judge.mouth(picture, np.asarray(example.landmarks), seen)
@@ -174,12 +176,6 @@ def _canonical(view: Prediction, mask: jax.Array, *, settings: Settings) -> tupl
     shading, _ = shade(normals(view.depth, settings.camera, unit=settings.unit_normals), view.light)
     lit = jnp.clip(apply_shading(view.albedo, shading), -1, 1)
     return lit, canonical_mask(mask, view.depth, view.view, settings) * ~on_border(mask.shape[-1])
-
-
-def _where(view: Prediction, mask: np.ndarray | None, settings: Settings) -> np.ndarray:
-    """Returns where the model's object is seen in the input (S, S), bool."""
-    mask = np.ones(view.depth.shape, np.float32) if mask is None else mask
-    return np.asarray(_seen(view, jnp.asarray(mask), settings=settings)) > 0.5
 
 
 @program_cache.jit

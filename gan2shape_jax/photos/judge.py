@@ -44,23 +44,15 @@ MOUTH_WIDE, MOUTH_HIGH = 0.42, 0.19  # standard deviations of where it is: of it
 
 
 class Assessment(NamedTuple):
-    """What a crop shows, and how well, judged by the photo alone; NaN where that is unknown.
+    """What a crop shows, and how well, judged by the photo alone; NaN where that is unknown."""
 
-    Attributes:
-      score: that it shows an object of the GAN's kind, 0 to 1.
-      pixels: of the photo, along the crop's side.
-      outside: share of where the object usually is that lies outside of the photo, 0 to 1.
-      light: luma that the lightest hundredth of the crop exceeds, 0 to 255.
-      contrast: range of the object's luma (5th to 95th percentile), as a share of `light`.
-      blur: how fast differences of luma grow with distance on the object: about 0.5 in a sharp picture and 1 where
-        it is out of focus (the exponent of the structure function, also known as Hurst's).
-    """
-
-    score: float
-    pixels: float = np.nan
-    outside: float = np.nan
-    light: float = np.nan
-    contrast: float = np.nan
+    score: float  # that it shows an object of the GAN's kind, 0 to 1
+    pixels: float = np.nan  # of the photo, along the crop's side
+    outside: float = np.nan  # share of where the object usually is that lies outside of the photo, 0 to 1
+    light: float = np.nan  # luma that the lightest hundredth of the crop exceeds, 0 to 255
+    contrast: float = np.nan  # range of the object's luma (5th to 95th percentile), as a share of `light`
+    # How fast differences of luma grow with distance on the object: about 0.5 in a sharp picture and 1 where it is out
+    # of focus (the exponent of the structure function, also known as Hurst's).
     blur: float = np.nan
 
 
@@ -161,21 +153,13 @@ UNLIKELY = 0.3  # score below which a picture shows nothing of the kind
 
 
 class Measure(NamedTuple):
-    """Something that a verdict goes by; numbers chosen as docs/reports/trust.md says.
+    """Something that a verdict goes by; numbers chosen as docs/reports/trust.md says."""
 
-    Attributes:
-      usual: the value from which it counts.
-      worst: the value at which it counts wholly; below `usual` where small values are bad.
-      doubt: from where the shape is doubted; None: never for this alone.
-      no: from where the shape is a guess; None: never for this alone.
-      words: what is told of it then, after "but"; with the value in it, times `scale`, where it says so.
-    """
-
-    usual: float
-    worst: float
-    doubt: float | None = None
-    no: float | None = None
-    words: str = ""
+    usual: float  # the value from which it counts
+    worst: float  # the value at which it counts wholly; below `usual` where small values are bad
+    doubt: float | None = None  # from where the shape is doubted; None: never for this alone
+    no: float | None = None  # from where the shape is a guess; None: never for this alone
+    words: str = ""  # what is told of it then, after "but"; with the value in it, times `scale`, where it says so
     scale: float = 1.0
 
     def severity(self, value: float) -> float:
@@ -206,15 +190,10 @@ MEASURES: Mapping[str, Measure] = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SideModel:
-    """The depth error to expect of a model's shapes, measured on objects of known depth.
+    """The depth error to expect of a model's shapes, measured on objects of known depth."""
 
-    Attributes:
-      weights: (1 + m,) of log(SIDE): a constant, and what each of `MEASURES` adds times its severity.
-      interval: (2,) what the 5th and the 95th of a hundred such pictures have, as multiples of the expected SIDE.
-    """
-
-    weights: Float[np.ndarray, " w"]
-    interval: Float[np.ndarray, "2"]
+    weights: Float[np.ndarray, " w"]  # of log(SIDE): a constant, and what each of `MEASURES` adds times its severity
+    interval: Float[np.ndarray, "2"]  # what the 5th and the 95th of a hundred have, as multiples of the expected SIDE
 
     @property
     def usual(self) -> float:
@@ -316,7 +295,8 @@ def verdict(
     words = {"a": "an" if kind[0] in "aeiou" else "a", "kind": kind}
     guess, doubted = (_beyond(measured, limit) for limit in ("no", "doubt"))
     beyond = [*guess, *(name for name in doubted if name not in guess)]
-    reasons = [_words_of(name, measured[name], kind) for name in beyond]
+    values = {name: f"{measured[name] * MEASURES[name].scale:.0f}" for name in beyond}
+    reasons = [MEASURES[name].words.format(value=value, kind=kind) for name, value in values.items()]
     if worse:
         reasons.insert(0, WORDS["worse"])
     if score < UNLIKELY:
@@ -354,10 +334,6 @@ def _beyond(measured: Mapping[str, float], limit: Literal["doubt", "no"]) -> lis
     return [name for name, value in values.items() if MEASURES[name].beyond(value, getattr(MEASURES[name], limit))]
 
 
-def _words_of(name: str, value: float, kind: str) -> str:
-    return MEASURES[name].words.format(value=f"{value * MEASURES[name].scale:.0f}", kind=kind)
-
-
 def _detected(score: float) -> str:
     if score >= PERHAPS:
         return "found" if score >= SURE else "perhaps found"
@@ -369,16 +345,10 @@ _FORMAT = {"format": "gan2shape_jax trust", "version": "2"}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrustRecord:
-    """The errors to expect of a model.
+    """The errors to expect of a model."""
 
-    Attributes:
-      usual_error: (S, S) root mean square depth error, canonical frame, scene units, up to a factor of depth.
-      level: multiple of `usual_error` that 80% of pixels' errors stay within when SIDE is as usual.
-      side: the SIDE to expect of a picture.
-    """
-
-    usual_error: Float[np.ndarray, "s s"]
-    level: float
+    usual_error: Float[np.ndarray, "s s"]  # root mean square of depth, canonical, scene units, up to a factor of depth
+    level: float  # multiple of `usual_error` that 80% of pixels' errors stay within when SIDE is as usual
     side: SideModel
 
 
@@ -421,21 +391,13 @@ def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grader:
-    """Grades a run's results; created by `load_grader`.
+    """Grades a run's results; created by `load_grader`."""
 
-    Attributes:
-      config: the run's configuration.
-      detector: what scores crops of pictures; None if there is none for the GAN, or what they show is known.
-      record: what is known about the model's errors; None if nothing is.
-      by_model: whether a lifted model explains the pictures.
-      mask: (S, S) where the model's objects are in the canonical frame; None if the run uses no model that says so.
-    """
-
-    config: ConfigDict
-    detector: Detector | None = None
-    record: TrustRecord | None = None
-    by_model: bool = False
-    mask: Float[np.ndarray, "s s"] | None = None
+    config: ConfigDict  # the run's
+    detector: Detector | None = None  # None if there is none for the GAN, or what pictures show is known
+    record: TrustRecord | None = None  # what is known about the model's errors
+    by_model: bool = False  # whether a lifted model explains the pictures
+    mask: Float[np.ndarray, "s s"] | None = None  # where a lifted model's objects are in the canonical frame
 
     def without_files(self) -> Grader:
         """Returns a grader for pictures that are not files in the run's list: it cannot see beyond their crop."""
@@ -457,15 +419,10 @@ def load_grader(
     config = plan.config
     file = config.gan.checkpoint if checkpoint is None else checkpoint
     kind = categories.category_of(config.category).detector
-    detector_weights = weights.stored_weights(pathlib.Path(file), kind) if file and assesses else None
-    if detector_weights is not None and gan is None:
-        architecture, loaded = stylegan2.load(file)
-        gan = architecture, loaded["discriminator"]
-    detector = (
-        None
-        if detector_weights is None or gan is None
-        else weights.detector_by(detector_weights, gan[0], {"discriminator": gan[1]})
-    )
+    detector_weights, detector = weights.stored_weights(pathlib.Path(file), kind) if file and assesses else None, None
+    if detector_weights is not None:
+        architecture, loaded = stylegan2.load(file) if gan is None else (gan[0], {"discriminator": gan[1]})
+        detector = weights.detector_by(detector_weights, architecture, loaded)
     # Joint training moves the networks away from the model that they start from, and from what is known about it.
     by_model = plan.model is not None and plan.recipe.name != "joint"
     record = read_trust(pathlib.Path(config.networks.pretrained), config.image_size) if by_model else None
@@ -478,11 +435,11 @@ def graded(grader: Grader, result: Reconstruction, assessment: Assessment | None
     `assessment` is what its picture shows, and how well; None if nobody knows.
     """
     metrics = result.metrics
-    if assessment is None and "dissimilarity" in metrics:  # without a detector, the model alone says what there is
+    if assessment is None:  # without a detector, the model alone says what there is
+        if "dissimilarity" not in metrics:
+            return result
         unlike = MEASURES["dissimilarity"]
         assessment = Assessment(float(not unlike.beyond(metrics["dissimilarity"], unlike.no)))
-    if assessment is None:
-        return result
     # What a refinement has changed is the picture's own only where held-out samples confirm it.
     own = grader.config.recipe != "predict" and not grader.config.refinement.freeze_geometry
     own = own and metrics.get("refinement_share", 0 if grader.by_model else 1) > 0 and not metrics.get(AWAITS)
@@ -521,7 +478,8 @@ def assessments(grader: Grader, results: Sequence[Reconstruction]) -> list[Asses
     """Returns what the image of each result shows, and how well; None where that cannot be determined."""
     if grader.detector is None:
         return [None] * len(results)
-    crops = [None if (picture := _picture(grader.config, result)) is None else at_side(picture) for result in results]
+    pictures = [_picture(grader.config, result) for result in results]
+    crops = [None if picture is None else at_side(picture) for picture in pictures]
     there = [crop for crop in crops if crop is not None]
     scores = iter(grader.detector.scores(np.stack(there)) if there else [])
     masks = [np.asarray(Image.fromarray(result.input_mask).resize((SIDE, SIDE))) > 0.5 for result in results]

@@ -2,14 +2,8 @@
 
 Pages tell Gradio which file was sent by giving its path. Gradio checks the path against its upload folder in
 applications that it starts itself, but not in a mounted one, as here: it would copy any file of this machine for anyone
-who names it, or fetch an address. It also forwards the contents of public addresses to anyone who names one after
-`file=`. It remembers what a page calls itself, however long that is, and it waits for a body for as long as the body
-takes. So `Guard` looks first.
-
-Uploads are not Gradio's at all: `Uploads` takes them in. Gradio writes what comes in to files that stay if the upload
-breaks off, takes a thousand files at once, and answers a full disk with an error of its own.
-
-Gradio's answers, and the links in them, have the paths of files: visitors get `_PLACE` in place of the server's folder.
+who names it, or fetch an address. So `Guard` looks first. Uploads are not Gradio's at all, since it leaves the files of
+those that break off: `Uploads` takes them in.
 """
 
 import asyncio

@@ -193,7 +193,8 @@ class Page:
             return
         visit = None
         try:
-            visit = self._visits.new(str(request.session_hash), pathlib.Path(upload["path"]), _visitor(request))
+            visitor = visitor_of(getattr(request, "client", None))
+            visit = self._visits.new(str(request.session_hash), pathlib.Path(upload["path"]), visitor)
             done: dict[str, Any] = {}
             job = self._followed(visit, "Searching the photo", done, visit.new_folder("frame"), model=model)
             async with contextlib.aclosing(job):
@@ -410,10 +411,6 @@ def note(text: str) -> str:
 def failure(text: str) -> str:
     """Returns an error for the status line, HTML."""
     return f'<p class="g2s-error" role="alert">{html.escape(message_line(text))}</p>'
-
-
-def _visitor(request: gr.Request) -> str:
-    return visitor_of(getattr(request, "client", None))
 
 
 def _drawing(done: dict[str, Any], base: str) -> str:

@@ -196,7 +196,8 @@ def _work(pipe: Connection, memory: int, load: Callable[..., Perform], *args: st
                 full = isinstance(error, FatalRunError) or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
                 end = str(error) if isinstance(error, UserError) and not full else fault(_FULL if full else _FAULT)
             except Exception as error:
-                end = fault(_MEMORY if _lacks_memory(error) else _FAULT)
+                lacks = isinstance(error, MemoryError) or any(word in str(error) for word in _MEMORY_WORDS)
+                end = fault(_MEMORY if lacks else _FAULT)
             send(end=end)
 
 
@@ -205,10 +206,6 @@ def fault(words: str = _FAULT) -> str:
     number, details = secrets.token_hex(4), traceback.format_exc() if sys.exception() else "see above, by Gradio\n"
     print(f"error {number}: {details}", end="", file=sys.stderr)
     return words.format(number=number)
-
-
-def _lacks_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(word in str(error) for word in _MEMORY_WORDS)
 
 
 class _Reported(io.TextIOBase):

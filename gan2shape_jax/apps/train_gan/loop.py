@@ -48,9 +48,10 @@ from gan2shape_jax.io.files import atomic_file, atomic_text
 from gan2shape_jax.method.streams import Stream, generator_of, key_of, run_key
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
+from gan2shape_jax.results.tables import csv_text
 from gan2shape_jax.run import interrupt
 from gan2shape_jax.stylegan2 import Architecture, Params
-from gan2shape_jax.stylegan2.latents import random_images_in_parts
+from gan2shape_jax.stylegan2.latents import random_images
 from gan2shape_jax.training import devices
 from gan2shape_jax.training.checkpoint import Checkpoints
 from gan2shape_jax.training.resume import Requested
@@ -61,8 +62,6 @@ _KEPT = 2  # checkpoints
 _GRID = 6  # samples per side
 _COMPARED = 1000  # photos, and as many samples, whose distance is measured
 _REPORTED_EVERY_S = 30.0
-
-
 WINDOW = 50  # iterations averaged in a row
 
 HistoryRow = dict[str, Any]
@@ -378,13 +377,9 @@ def mean_row(images: int, window: Sequence[Mapping[str, float]]) -> HistoryRow:
 
 
 def write_table(path: pathlib.Path, rows: Sequence[HistoryRow]) -> None:
-    """Writes rows as CSV, finite numbers with six digits."""
+    """Writes rows as CSV."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    shown = [
-        {k: f"{v:.6g}" if isinstance(v, float) and math.isfinite(v) else str(v) for k, v in r.items()} for r in rows
-    ]
-    lines = [names, *([row.get(name, "") for name in names] for row in shown)]
-    atomic_text(path, "".join(",".join(line) + "\n" for line in lines))
+    atomic_text(path, csv_text(names, [[row.get(name) for name in names] for row in rows]))
 
 
 def write_curves(path: pathlib.Path, rows: Sequence[HistoryRow], distances: Sequence[HistoryRow], name: str) -> None:
@@ -481,8 +476,8 @@ def drawn_samples(
 ) -> UInt8[np.ndarray, "n s s 3"]:
     """Returns untruncated samples of a generator; the same for the same key."""
     nothing = jnp.zeros((1, arch.style_dim))
-    parts = random_images_in_parts(key, generator, arch=arch, count=count, truncation=1.0, mean=nothing)
-    return np.concatenate([pictures.to_uint8(images) for images, _ in parts])
+    images, _ = random_images(key, generator, arch=arch, count=count, truncation=1.0, mean=nothing)
+    return pictures.to_uint8(images)
 
 
 def load_features(path: pathlib.Path, *, side: int = 0) -> Features:
