@@ -17,8 +17,8 @@ from PIL import Image
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
-from gan2shape_jax.detection import detector, gan_detector, weights
-from gan2shape_jax.detection.detector import SIDE
+from gan2shape_jax.detection import gan_detector, weights
+from gan2shape_jax.detection.detector import SIDE, between, corrected
 from gan2shape_jax.detection.gan_detector import GanDetector
 from gan2shape_jax.geometry.crop_box import CropBox
 
@@ -27,9 +27,9 @@ _SHIFT, _SCALE, _TURN = 0.05, 0.07, 4  # of a side, of the side, degrees: what c
 
 def _errors(boxes: list[CropBox], targets: list[CropBox]) -> np.ndarray:
     """Returns shift along the worse axis, relative difference of sides, and degrees, one row per box."""
-    between = np.array([detector.between(target, box) for box, target in zip(boxes, targets, strict=True)])
+    steps = np.array([between(target, box) for box, target in zip(boxes, targets, strict=True)])
     return np.stack(
-        [np.abs(between[:, :2]).max(1), np.abs(np.expm1(between[:, 2])), np.abs(np.degrees(between[:, 3]))], axis=1
+        [np.abs(steps[:, :2]).max(1), np.abs(np.expm1(steps[:, 2])), np.abs(np.degrees(steps[:, 3]))], axis=1
     )
 
 
@@ -69,7 +69,7 @@ def main() -> None:
         for number, image in enumerate(images):
             photo = gan_detector.canvas(image, kind, images[rng.integers(len(images))], rng)
             disturbance = rng.uniform(-1, 1, 4) * (0.25, 0.25, np.log(1.3), np.radians(20))
-            wrong.append(detector.corrected(right, disturbance))
+            wrong.append(corrected(right, disturbance))
             for boxes, box in ((led, wrong[-1]), (home, right)):
                 boxes += detector.aligned(photo, [box], 7, upright=box.roll_deg)
             if number < options.searched:

@@ -10,8 +10,8 @@ import pytest
 
 from gan2shape_jax import stylegan2
 from gan2shape_jax.config import load_config
-from gan2shape_jax.detection import detector, gan_detector, weights
-from gan2shape_jax.detection.detector import PERHAPS, SURE, Detection, exposed, exposure_gain
+from gan2shape_jax.detection import gan_detector, weights
+from gan2shape_jax.detection.detector import PERHAPS, SURE, Detection, between, corrected, exposed, exposure_gain
 from gan2shape_jax.detection.gan_detector import GanDetector
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.files import sha256
@@ -32,14 +32,14 @@ def _picture(rng, side=48):
 def test_corrections_are_undone_by_their_inverse_and_mirrored_with_the_crop():
     box = CropBox(x=31, y=22, side=40, roll_deg=17)
     target = CropBox(x=25, y=29, side=55, roll_deg=-8)
-    actual = detector.corrected(box, detector.between(box, target))
+    actual = corrected(box, between(box, target))
     np.testing.assert_allclose(crop_to_photo(_CORNERS, actual, 1), crop_to_photo(_CORNERS, target, 1), atol=1e-9)
     box = CropBox(x=0, y=0, side=10, roll_deg=90)  # its content lies turned clockwise: its right is the photo's below
-    moved = detector.corrected(box, np.array([0.5, 0, np.log(2), 0]))
+    moved = corrected(box, np.array([0.5, 0, np.log(2), 0]))
     assert (moved.x, moved.y, moved.side) == pytest.approx((0, 5, 20))
     box, correction = CropBox(x=3, y=2, side=10, roll_deg=0), np.array([0.1, -0.2, 0.3, 0.4])
-    moved = detector.corrected(box, correction)
-    mirrored = detector.corrected(CropBox(x=-3, y=2, side=10), correction * (-1, 1, 1, -1))
+    moved = corrected(box, correction)
+    mirrored = corrected(CropBox(x=-3, y=2, side=10), correction * (-1, 1, 1, -1))
     assert (mirrored.x, mirrored.y) == pytest.approx((-moved.x, moved.y))
     assert (mirrored.side, mirrored.roll_deg) == pytest.approx((moved.side, -moved.roll_deg))
 
@@ -73,11 +73,11 @@ def test_training_learns_to_undo_shifts_and_scales_and_repeats_its_bits():
     frame, left, start = gan_detector.frame_of(64), [], []
     for _ in range(16):
         photo = gan_detector.canvas(_picture(rng, 64), "plain", samples[0], rng)
-        box = detector.corrected(frame, np.array([*rng.uniform(-0.2, 0.2, 2), *rng.uniform(-0.2, 0.2, 2)]))
-        start.append(np.abs(detector.between(box, frame)))
+        box = corrected(frame, np.array([*rng.uniform(-0.2, 0.2, 2), *rng.uniform(-0.2, 0.2, 2)]))
+        start.append(np.abs(between(box, frame)))
         for _ in range(3):  # steps
-            box = detector.corrected(box, gan_detector.corrections(params, sample_crop(photo, box, 64)[None])[0])
-        left.append(np.abs(detector.between(box, frame)))
+            box = corrected(box, gan_detector.corrections(params, sample_crop(photo, box, 64)[None])[0])
+        left.append(np.abs(between(box, frame)))
     # Turns take longer to learn than a test may.
     assert (np.mean(left, axis=0) < 0.5 * np.mean(start, axis=0))[:3].all()
     again = gan_detector.train(samples, seed=0, steps=2)
@@ -86,7 +86,7 @@ def test_training_learns_to_undo_shifts_and_scales_and_repeats_its_bits():
 
 
 def _near(box, expected, *, shift, scale, turn):
-    dx, dy, log_scale, roll = np.abs(detector.between(expected, box))
+    dx, dy, log_scale, roll = np.abs(between(expected, box))
     return max(dx, dy) < shift and log_scale < np.log1p(scale) and np.degrees(roll) < turn
 
 
@@ -145,7 +145,7 @@ def test_disturbed_crops_are_led_back_to_one_place(bundled, cat_photo):
     _, detector = bundled
     photo, right = cat_photo(), CropBox(x=190, y=100, side=96)
     disturbances = np.random.default_rng(1).uniform(-1, 1, (4, 4)) * (0.25, 0.25, np.log(1.3), np.radians(20))
-    boxes = [right, *(detector.corrected(right, disturbance) for disturbance in disturbances)]
+    boxes = [right, *(corrected(right, disturbance) for disturbance in disturbances)]
     home, *others = detector.aligned(photo, boxes, 7, upright=0)
     for box in others:
         assert _near(box, home, shift=0.05, scale=0.07, turn=4)
