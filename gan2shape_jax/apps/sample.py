@@ -1,9 +1,4 @@
-"""Draws new images from a GAN with their latents, in the layout that a run reads.
-
-    gan2shape-jax sample --config=ictface --count 8 --seed 0 --out samples
-
-    FOLDER/list.txt  FOLDER/image/0000.png  FOLDER/latents/0000.npy  FOLDER/mask/0000.png (if a mask is given)
-    FOLDER/samples.png (contact sheet)  FOLDER/samples.json (what they were drawn with)
+"""`gan2shape-jax sample`: draws new images from a GAN with their latents, in the layout that a run reads.
 
 Images are 8-bit RGB at the GAN's own size; latents are float32 (1, W), such that the run's `G(latent)` is the image.
 """

@@ -50,18 +50,9 @@ def answers(
     """Yields one answer for each item, in any order, made by the actors of a cluster.
 
     The cluster is the one of RAY_ADDRESS or of this machine, or else one is started here. Everything that crosses
-    machines is JSON.
-
-    Args:
-      maker: `module:function`. The function is called with the task in each actor, before anything imports JAX, and
-        returns another that makes answers of a batch of items; each answer has its item's `name`.
-      task: what all items share.
-      items: each has a `name`.
-      at_once: how many items a batch has; what dies with it is made again.
-      log: is told which workers there are, and of items that are tried again.
-
-    Raises:
-      UserError: an actor cannot do anything with the task, or the cluster is lost.
+    machines is JSON. `maker`, `module:function`, is called with the task, which all items share, in each actor, before
+    anything imports JAX, and returns a function that makes answers of a batch of `at_once` items; each answer has its
+    item's `name`. Raises `UserError`: an actor cannot do anything with the task, or the cluster is lost.
     """
     with _connected():
         import ray

@@ -1,14 +1,4 @@
-"""The training itself: iterations, snapshots, checkpoints; stopped at any moment, it resumes bit for bit.
-
-A training folder holds
-
-    config.py          describes the GAN to the other commands; written once
-    gan.safetensors    the averaged generator and the discriminator, as the main program loads them
-    samples/           the same 36 latents through the averaged generator, after so many photos
-    history.csv        scalars, means over 50 iterations; curves.png plots them
-    distances.csv      how far samples are from photos
-    checkpoints/       what an interrupted training resumes from
-"""
+"""The training itself: iterations, snapshots, checkpoints; stopped at any moment, it resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -196,7 +186,9 @@ def train(training: Training, photos: Photos, *, log: Callable[[str], None], war
         updates, clock = make_updates(training.arch, training.settings, mesh), _Clock(training, log)
         warned, of_photos = False, None
         if training.features is not None and course.done < training.iterations:
-            of_photos = _features_of_photos(training, photos, training.features)
+            drawn_by = generator_of(run_key(training.settings.seed), Stream.GAN_COMPARED_PHOTOS)
+            chosen = drawn_by.permutation(len(photos.pixels))[:_COMPARED]
+            of_photos = training.features.of(np.asarray(photos.pixels[np.sort(chosen)]))
         with interrupt.noted() as check:
             while course.done < training.iterations:
                 rows = rows_of(len(photos.pixels), training.settings.batch, course.done, training.settings.seed)
@@ -255,13 +247,6 @@ class _Clock:
             f"{row['images']} of {self._training.images} photos: generator {row['generator_loss']:.3f}, discriminator "
             f"{row['discriminator_loss']:.3f}, augmentation {row['augmentation']:.3f}{left}"
         )
-
-
-def _features_of_photos(training: Training, photos: Photos, features: Features) -> np.ndarray:
-    """Returns the features of some photos, which samples are compared with."""
-    drawn_by = generator_of(run_key(training.settings.seed), Stream.GAN_COMPARED_PHOTOS)
-    chosen = drawn_by.permutation(len(photos.pixels))[:_COMPARED]
-    return features.of(np.asarray(photos.pixels[np.sort(chosen)]))
 
 
 def _write_snapshot(

@@ -3,8 +3,7 @@
     OUT/photos.bin    all photos that are trained on, uint8 (n, s, s, 3), as they are in memory
     OUT/photos.json   how many, of which size, from which source, and what was left out or looks odd
 
-They come from a folder and all below it, a list, or a zip file. The file of pixels is memory-mapped, not loaded:
-training needs no more memory for many photos than for few.
+The file of pixels is memory-mapped: training needs no more memory for many photos than for few.
 """
 
 from __future__ import annotations

@@ -5,19 +5,18 @@ import pytest
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import MIB
 
-storage = pytest.importorskip("gan2shape_jax.apps.cluster.storage", reason="the extra `cluster` is not installed")
 command = pytest.importorskip("gan2shape_jax.apps.cluster.command", reason="the extra `cluster` is not installed")
 
 
 @pytest.fixture
 def place(s3, request):
     """An empty folder on S3."""
-    return storage.Storage.at(f"{s3}/{request.node.name}")
+    return command.Storage.at(f"{s3}/{request.node.name}")
 
 
 @pytest.fixture(params=["s3", "folder"])
 def either(request, tmp_path, place):
-    return place if request.param == "s3" else storage.Storage.at(tmp_path / "folder")
+    return place if request.param == "s3" else command.Storage.at(tmp_path / "folder")
 
 
 def test_what_is_written_is_read_listed_and_removed_the_same_everywhere(either):
@@ -38,9 +37,9 @@ def test_what_is_written_is_read_listed_and_removed_the_same_everywhere(either):
 
 def test_storage_that_nobody_knows_or_that_cannot_be_reached_is_a_sentence(s3, monkeypatch):
     with pytest.raises(UserError, match="^nope://a: .*nope"):
-        storage.Storage.at("nope://a")
+        command.Storage.at("nope://a")
     with pytest.raises(UserError, match="^s3://nobucket/x cannot be written: "):
-        storage.Storage.at("s3://nobucket/x").write({"a": b""})
+        command.Storage.at("s3://nobucket/x").write({"a": b""})
 
 
 def test_photos_on_s3_are_named_as_a_file_a_folder_or_a_pattern(place):
@@ -75,7 +74,7 @@ def test_results_go_to_an_empty_place_or_one_of_results(place):
         pass
     with command._held(place):  # by its marker
         pass
-    other = storage.Storage.at(f"{place.address}-other")
+    other = command.Storage.at(f"{place.address}-other")
     other.write({"mine.txt": b""})
     with pytest.raises(
         UserError, match=r"holds files that this program did not write \(mine.txt\).*nothing was changed"
