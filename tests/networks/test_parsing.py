@@ -119,8 +119,8 @@ def test_weight_files_are_read_back_and_others_refused(tmp_path):
         load_parser(tmp_path / "absent.safetensors")
     for changes, message in (
         ({"format": "other"}, "does not hold a parser"),
-        ({"architecture": "{}"}, "does not describe a parser"),
-        ({"architecture": "3"}, "does not describe a parser"),
+        ({"architecture": "{}"}, "does not hold a parser"),
+        ({"architecture": "3"}, "does not hold a parser"),
         ({"architecture": json.dumps(dataclasses.asdict(arch) | {"classes": 6})}, "misshapen: .*output/bias"),
     ):
         with pytest.raises(UserError, match=message) as caught:

@@ -14,6 +14,7 @@ from gan2shape_jax.apps.convert.foreign import Source, read_source
 from gan2shape_jax.apps.convert.stylegan2 import nvidia, nvidia_tf, rosinality
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.weights import STYLEGAN2
+from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.results.pictures import strip, to_uint8
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.latents import random_images
@@ -63,7 +64,7 @@ class Converted:
     def draw(self, _: Image.Image) -> Image.Image:
         """Draws a square grid of samples, at most 6 by 6, truncated towards the mean latent."""
         arch, params = self.arch, self.params["generator"]
-        key, count = jax.random.key(0), max(1, min(6, _SIDE_LIMIT // arch.size))
+        key, count = jax.random.key(FIXED_SEED), max(1, min(6, _SIDE_LIMIT // arch.size))
         mean = stylegan2.mean_w(key, params, arch=arch)
         images = random_images(key, params, arch=arch, count=count**2, truncation=_TRUNCATION, mean=mean)[0]
         return Image.fromarray(strip(np.split(to_uint8(images), count), gap=0))
