@@ -45,6 +45,7 @@ _COMMANDS = {
     "convert": ("apps.convert.command", "IN OUT: converts other programs' weights"),
     "train-gan": ("apps.train_gan.command", "PHOTOS --out GAN: trains a GAN on a folder of photos"),
 }
+_OF_EVALUATE = {"identity": "apps.evaluate_identity"}  # it imports networks, which the rest of `evaluate` does not need
 
 
 def main(argv: Sequence[str]) -> int:
@@ -125,10 +126,13 @@ def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | N
     if argv[0] not in _COMMANDS and command_line.means_photos(argv):
         argv = ["photo", *argv]
     if argv[0] in _COMMANDS:
-        module, _ = _COMMANDS[argv[0]]  # which imports jax: --help should not wait for it
+        module, words = _COMMANDS[argv[0]][0], argv[1:]
+        if argv[0] == "evaluate" and words and words[0] in _OF_EVALUATE:
+            module, words = _OF_EVALUATE[words[0]], words[1:]
         module, _, function = module.partition(":")
+        # It imports jax: --help should not wait for it.
         run = getattr(importlib.import_module(f"gan2shape_jax.{module}"), function or "main")
-        return functools.partial(run, argv[1:]), None
+        return functools.partial(run, words), None
     arguments = command_line.parse(argv, commands=(*_COMMANDS, *added))
     if arguments.version:
         return functools.partial(print, f"gan2shape-jax {gan2shape_jax.__version__}"), None

@@ -7,7 +7,6 @@ its run's results, with `/`, prefixed by the run's own path if a folder above th
 
 import argparse
 import dataclasses
-import importlib
 import math
 import pathlib
 import sys
@@ -62,11 +61,7 @@ normals, and unit ones), MAE and MSE in scene units.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, or 1 after an error that has been printed."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["identity"]:  # it imports networks, which the rest does not need
-        module = importlib.import_module("gan2shape_jax.apps.evaluate_identity")
-        return exit_code(lambda: module.evaluate_identity(words[1:]))
-    return exit_code(lambda: _run(words))
+    return exit_code(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
 
 def _run(words: list[str]) -> int:

@@ -25,7 +25,7 @@ from gan2shape_jax.apps import evaluate, option_types
 from gan2shape_jax.apps.edit import trained
 from gan2shape_jax.apps.embedding import Embedding, Preparation, load_embedding
 from gan2shape_jax.config import to_json
-from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.errors import UserError, exit_code, one_line
 from gan2shape_jax.io.files import atomic_file
 from gan2shape_jax.io.image_lists import read_names, stem_of
 from gan2shape_jax.io.output_folders import EVALUATION, mark
@@ -65,8 +65,13 @@ scaled as they were trained (--crop, --size, --mean, --std, --bgr).
 """
 
 
-def evaluate_identity(words: Sequence[str]) -> int:
-    """Runs the command; returns 0, or 1 if an image could not be turned; `UserError` if none can be."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status: 0, or 1 after an error that has been printed."""
+    return exit_code(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _run(words: list[str]) -> int:
+    """Returns 0, or 1 if an image could not be turned; `UserError` if none can be."""
     arguments = evaluate.parsed(_parser(), words)
     if arguments.embedding is None:
         raise UserError("name a face recognition network: --embedding FACE.onnx (none comes with the package)")

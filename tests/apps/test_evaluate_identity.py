@@ -13,8 +13,7 @@ from helpers.onnx_network import write_network
 from gan2shape_jax.apps import embedding
 from gan2shape_jax.apps import evaluate_identity as identity
 from gan2shape_jax.apps.embedding import Preparation, load_embedding, prepare
-from gan2shape_jax.apps.evaluate import main
-from gan2shape_jax.apps.evaluate_identity import calibrate
+from gan2shape_jax.apps.evaluate_identity import calibrate, main
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.files import MIB
@@ -60,7 +59,7 @@ def reported(run, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(identity, "turn", kept)
         options = ["--embedding", str(network), "--views", "4", "--out", str(out)]
-        assert main(["identity", str(run), *options]) == 0
+        assert main([str(run), *options]) == 0
     return out, {each.method: each for each in turned}
 
 
@@ -115,7 +114,7 @@ def test_command_reports_similarity_of_every_view(run, reported, turned):
     ],
 )
 def test_unusable_options_are_refused_in_words(run, capsys, options, message):
-    assert main(["identity", str(run), *options]) == 1
+    assert main([str(run), *options]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -123,10 +122,10 @@ def test_an_image_without_networks_is_left_out_and_said(run, tmp_path, capsys, m
     monkeypatch.setattr(identity, "load_embedding", lambda *arguments: lambda pictures: pictures.mean(axis=(1, 2)))
     root, network = tmp_path / "bare", str(write_network(tmp_path / "face.onnx", ("n", 3, 16, 16)))
     save_result(load(run / "results" / "001"), root / "results" / "001")
-    assert main(["identity", str(root), "--embedding", network]) == 1
+    assert main([str(root), "--embedding", network]) == 1
     assert "has no config.json" in capsys.readouterr().out
     (root / "config.json").write_text((run / "config.json").read_text())
-    assert main(["identity", str(root), "--embedding", network]) == 1
+    assert main([str(root), "--embedding", network]) == 1
     shown = capsys.readouterr().out
     assert "no image was turned" in shown and "unless config.outputs.networks is 'none'" in shown
 
