@@ -18,7 +18,7 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -75,6 +75,9 @@ _CONVENTIONS = {
     "about, where the picture's side is mesh_side long",
     "masks": "1 on the object, 0 elsewhere, fractions on the border",
 }
+
+
+_Read = TypeVar("_Read", bound="Result")  # a class of results, as which one is read
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -137,7 +140,7 @@ class Result:
         return _unit_range(self.reconstruction)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Self:
+    def load(cls: type[_Read], folder: str | os.PathLike[str]) -> _Read:
         """Reads the results folder of one image, bit for bit; `UserError` names a missing or damaged file."""
         folder = pathlib.Path(folder)
         record = _record_of(folder)

@@ -30,7 +30,7 @@ from gan2shape_jax.io.image_lists import fault_of, read_names
 from gan2shape_jax.photos import pipeline
 from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import Finder, NoDetectionError, other_kind, subject_of
-from gan2shape_jax.photos.pipeline import PhotoModel, load_refiner
+from gan2shape_jax.photos.pipeline import PhotoModel, Refiner, load_refiner
 from gan2shape_jax.results.result import load_metrics
 
 _BOX = CropBox(x=190, y=100, side=96)
@@ -107,7 +107,7 @@ def test_a_command_that_ends_early_searches_no_further(tmp_path, monkeypatch):
 
 
 _MODEL = PhotoModel(_finder(), None)
-_REFINER = types.SimpleNamespace(plan=types.SimpleNamespace(schedule=()))
+_REFINER = Refiner(types.SimpleNamespace(schedule=()), None, None, None)
 
 
 @pytest.fixture
