@@ -357,11 +357,12 @@ def photo(
     shown = None if mask is None else (os.fspath(mask), open_upright(pathlib.Path(mask), least=LEAST_SIDE))
     subjects = subjects_of(file.stem, picture, detections, finder, photo=str(file), which=which, mask=shown)
     subject = max(subjects, key=lambda subject: subject.detection.score)
-    count = len(subjects)
-    others = (
-        f"{count} {finder.kind}s were found, {subject.name} is used{finder.limit_words(count)}" if count > 1 else ""
-    )
-    for note in filter(None, [others, subject.mask_fault, person_note(picture, subject.detection, finder)]):
+    count, label, notes = len(subjects), file.name, list[str]()
+    if count > 1:
+        label = subject.name
+        notes = [f"{count} {finder.kind}s were found, {label} is used{finder.limit_words(count)}"]
+    own = filter(None, [subject.mask_fault, person_note(picture, subject.detection, finder)])
+    for note in [*notes, *(f"{label}: {note}" for note in own)]:
         warnings.warn(note, stacklevel=2)
     if refine:
         refiner = pipeline.load_refiner(kind)

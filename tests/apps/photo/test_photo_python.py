@@ -55,6 +55,12 @@ def test_a_photo_gives_what_the_command_gives_and_leaves_nothing(tmp_path, monke
 
 
 @pytest.mark.heavy
+def test_what_is_odd_about_a_photo_is_a_warning_that_names_it(photo):
+    with pytest.warns(UserWarning, match=r"^a\.png: it shows a face: use --model people$"):
+        g2s.photo(photo, model="cat", box=(190, 100, 96), anyway=True)
+
+
+@pytest.mark.heavy
 def test_a_photo_is_refined_in_a_box_of_ones_own(photo, short):
     result = g2s.photo(photo, model=str(short), box=(190, 100, 96), refine=True)
     assert "refinement_share" in result.metrics
