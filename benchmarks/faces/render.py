@@ -8,7 +8,7 @@ family, odd ones of MakeHuman's. OUT, a new folder, gets
 `list.txt`, `image/`, `mask/` and `depth/`, as the bundled faces have them, so that every command takes them with
 `--config.data`; `maps/`, normals and albedo; and `truth.npz`, where each row is a picture of the list:
 
-    family, person   0 or 1, and the person's number; no person is in two pictures
+    family, person   0 or 1, and the person's number, who is in `--pictures` pictures
     view             rx, ry, rz (radians) and tx, ty, tz, as in `geometry.camera`
     light            ambient, diffuse, dx, dy: the light of the method's kind that comes nearest
     harmonics        (9, 3) of 1, x, y, z, xy, xz, yz, x2 - y2, 3 z2 - 1 of the normal: the light from everywhere
@@ -56,7 +56,7 @@ def described(names: list[str], family: str, numbers: list[int], options: argpar
     f, split = sources.FAMILIES.index(family), chance.SPLITS.index(options.split)
     persons, scenes = [], []
     for number in numbers:
-        who = chance.generator(options.seed, split, f, number, 0)
+        who = chance.generator(options.seed, split, f, number // options.pictures, 0)
         how = chance.generator(options.seed, split, f, number, 1)
         person = people.person(who, family, names)
         person["weights"] = person["weights"] + people.expression(how, family, names)
@@ -77,7 +77,7 @@ def batch(
         key: scenes[key] for key in ("jpeg", "view", "fov")
     }
     result["family"] = np.full(len(numbers), sources.FAMILIES.index(name), np.int32)
-    result["person"] = np.array(numbers, np.int32)
+    result["person"] = np.array(numbers, np.int32) // options.pictures
     return result
 
 
@@ -108,9 +108,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=pathlib.Path, required=True, help="folder of the three clones")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the pictures")
-    parser.add_argument("--split", choices=chance.SPLITS, default="train", help="no person is in two pictures")
+    parser.add_argument("--split", choices=chance.SPLITS, default="train", help="no person is in two splits")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=64, help="pictures, of both families together")
+    parser.add_argument("--pictures", type=int, default=1, help="pictures of each person")
     parser.add_argument("--size", type=int, choices=(64, 128, 256), default=64, help="pixels")
     parser.add_argument("--supersample", type=int, choices=(1, 3, 5), default=3, help="samples along a pixel")
     parser.add_argument(
