@@ -85,3 +85,13 @@ def apply_shading(
 ) -> Float[Array, "*#batch h w 3"]:
     """Returns albedo in [-1, 1] multiplied, on [0, 1], by shading; the texture may exceed 1."""
     return (albedo / 2 + 0.5) * shading[..., None] * 2 - 1
+
+
+@platforms.arrays
+def harmonics(normal: Float[Array, "*batch 3"]) -> Float[Array, "*batch 9"]:
+    """Returns the spherical harmonics up to the second order of unit normals, unnormalised.
+
+    A light of nine numbers a colour shades a surface by their sum: 1, x, y, z, xy, xz, yz, x^2 - y^2, 3z^2 - 1.
+    """
+    x, y, z = (normal[..., axis] for axis in range(3))
+    return jnp.stack([jnp.ones_like(x), x, y, z, x * y, x * z, y * z, x * x - y * y, 3 * z * z - 1], -1)

@@ -311,8 +311,10 @@ OUTPUTS = (
     Output(
         ("depth.npy", "albedo.npy", "view.npy", "light.npy", "mask.npy", "image.npy", "input_mask.npy", "canonical.npy")
         + ("reconstruction.npy", "warped_depth.npy", "gan_image.npy", "true_depth.npy", "uncertainty.npy")
-        + ("result.json",),
-        "the factors and what they explain as float32 arrays, and the record that `load` reads first",
+        + ("photographs.npy", "photograph_masks.npy", "photograph_views.npy", "photograph_sizes.npy")
+        + ("photograph_lights.npy", "result.json"),
+        "the factors and what they explain as float32 arrays, and the record that `load` reads first; of an object in "
+        "several photographs also these, one row each",
         lambda drawing: array_files(drawing.result),
         offer="Depth (NumPy)",
     ),

@@ -60,6 +60,8 @@ class Reconstruction(Result):
       original_size: side of the image's file before `config.data.crop`, pixels; 0 without crop or latent.
       texture: the photo over the canonical picture (T, T, 3), uint8, as it shows the object, or None.
       history: losses and errors over the iterations, one row each; empty after `load`.
+      photographs: of an object in several photographs, each with its view and light; the first is the one that was
+        taken most from in front, whose all else is here.
     """
 
     # Writes the whole folder, including what the arrays lack: networks, pictures by the GAN.

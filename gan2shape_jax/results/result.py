@@ -33,7 +33,14 @@ TEXTURE = "texture_unlit.png"
 SIDE_M = 0.2  # metres in mesh files for the picture's side at the rotation centre's distance: a face is about as high
 _FORMAT = 1
 AWAITS = "awaits_refinement"  # true in the metrics of a prediction that a refining run is to replace
-VERDICTS = ("grade", "found", "shape", "invented", "verdict")  # what `trust` in the metrics says in words
+VERDICTS = (
+    "grade",
+    "found",
+    "shape",
+    "invented",
+    "photographs",
+    "verdict",
+)  # what `trust` in the metrics says in words
 
 # Arrays by field: their names in the record and as files, and their shapes for an image side of S.
 _ARRAYS = {
@@ -53,6 +60,14 @@ _ARRAYS = {
 }
 _OPTIONAL = ("gan_image", "true_depth", "uncertainty")
 _FACTS = ("name", "category", "reference", "original_size", "metrics")  # that `result.json` holds
+# Of the photographs of an object, by field: the names as files, and the shapes, without the number of photographs.
+_STACKS = {
+    "signed_image": ("photographs", "SS3"),
+    "mask": ("photograph_masks", "SS"),
+    "view": ("photograph_views", "6"),
+    "size": ("photograph_sizes", ""),
+    "light": ("photograph_lights", "93"),
+}
 
 _CONVENTIONS = {
     "axes": "camera frame: x to the right, y down, z away from the camera; right-handed",
@@ -74,10 +89,54 @@ _CONVENTIONS = {
     "meshes": "metres, x to the right, y up, z towards the viewer; the origin is the point that the object turns "
     "about, where the picture's side is mesh_side long",
     "masks": "1 on the object, 0 elsewhere, fractions on the border",
+    "photographs": "of an object in several photographs, one row each, in result.json's order, the input first: "
+    "photographs.npy (pictures), photograph_masks.npy, photograph_views.npy (view), photograph_sizes.npy (s: the "
+    "object is exp(s) times as large about its centre c), photograph_lights.npy (l: in linear light, the shading of a "
+    "normal in that view's frame is l . (1, x, y, z, xy, xz, yz, x^2 - y^2, 3z^2 - 1), for red, green and blue)",
 }
 
 
 _Read = TypeVar("_Read", bound="Result")  # a class of results, as which one is read
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Photograph:
+    """One of several photographs that a shape is from.
+
+    Attributes:
+      name: of its file or frame.
+      signed_image: the photograph, cropped to the object (S, S, 3), in [-1, 1].
+      mask: where the object is in it (S, S), in [0, 1].
+      view: pose from the canonical frame to the photograph's (6,), as in `Reconstruction`.
+      size: log of the factor by which the object is larger there than the canonical frame says.
+      light: of spherical harmonics of the second order (9, 3), see `camera.json`, in linear light.
+      errors: how far the photograph differs from what the others make of it, by the shape that the model alone gives
+        and by the joint one; None where that is not known.
+      used: whether it was used: False if it does not show the same object as the others.
+    """
+
+    name: str
+    signed_image: np.ndarray
+    mask: np.ndarray
+    view: np.ndarray
+    size: float
+    light: np.ndarray
+    errors: tuple[float, float] | None = None
+    used: bool = True
+
+    @property
+    def image(self) -> Float[np.ndarray, "s s 3"]:
+        """The photograph (S, S, 3), in [0, 1]."""
+        return _unit_range(self.signed_image)
+
+    def seen_from(self, camera: Camera) -> Float[np.ndarray, "6"]:
+        """Returns the view in which the object looks as in the photograph.
+
+        It has the size as well: an object that is larger by a factor about its centre looks like one that is nearer.
+        """
+        centre = np.array([0, 0, camera.rot_center_depth])
+        nearer = (self.view[3:] + centre) * np.exp(-self.size) - centre
+        return np.concatenate([self.view[:3], nearer]).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -105,21 +164,30 @@ class Result:
     original_size: int = 0
     texture: np.ndarray | None = None
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    photographs: tuple[Photograph, ...] = ()
 
     def __post_init__(self) -> None:
         for key, (name, letters) in _ARRAYS.items():
-            value = getattr(self, key)
-            shape = tuple(self.camera.image_size if letter == "S" else int(letter) for letter in letters)
-            if value is None and key in _OPTIONAL:
-                continue
-            value = np.array(value, np.float32)
-            if value.shape != shape:
-                raise ValueError(f"{name} has shape {value.shape}, expected {shape}")
-            if not np.isfinite(value).all():
-                raise ValueError(f"{name} has values that are not finite")
-            object.__setattr__(self, key, value)
+            if (value := getattr(self, key)) is not None or key not in _OPTIONAL:
+                object.__setattr__(self, key, self._usable(value, name, letters))
+        checked = [
+            {key: self._usable(getattr(one, key), *about) for key, about in _STACKS.items()} for one in self.photographs
+        ]
+        pairs = zip(self.photographs, checked, strict=True)
+        photographs = (dataclasses.replace(one, **arrays | {"size": float(arrays["size"])}) for one, arrays in pairs)
+        object.__setattr__(self, "photographs", tuple(photographs))
         if self.texture is not None and self.texture.shape != (2 * self.texture.shape[:1] + (3,)):
             raise ValueError(f"the texture has shape {self.texture.shape}, expected a square")
+
+    def _usable(self, value: Any, name: str, letters: str) -> Float[np.ndarray, "..."]:
+        """Returns a copy of an array; raises `ValueError` if it has another shape or numbers that are not finite."""
+        shape = tuple(self.camera.image_size if letter == "S" else int(letter) for letter in letters)
+        value = np.array(value, np.float32)
+        if value.shape != shape:
+            raise ValueError(f"{name} has shape {value.shape}, expected {shape}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"{name} has values that are not finite")
+        return value
 
     def __repr__(self) -> str:
         return f"Reconstruction({self.name!r}, {self.camera.image_size} x {self.camera.image_size} pixels)"
@@ -145,13 +213,23 @@ class Result:
         folder = pathlib.Path(folder)
         record = _record_of(folder)
         path = folder
+
+        def read(name: str) -> np.ndarray:
+            nonlocal path
+            path = folder / f"{name}.npy"
+            open_file(folder, path.name).close()
+            stored: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)  # a wrong header allocates nothing
+            return stored
+
         try:
             facts = {key: record[key] for key in _FACTS if key in record}
             for key, (name, _) in _ARRAYS.items():
                 if name in record["arrays"] or key not in _OPTIONAL:
-                    path = folder / f"{name}.npy"
-                    open_file(folder, path.name).close()
-                    facts[key] = np.load(path, mmap_mode="r", allow_pickle=False)  # a wrong header allocates nothing
+                    facts[key] = read(name)
+            if listed := record.get("photographs"):
+                stacks = {key: read(name) for key, (name, _) in _STACKS.items()}
+                rows = [dict(zip(stacks, row, strict=True)) for row in zip(*stacks.values(), strict=True)]
+                facts["photographs"] = tuple(_photograph(*each) for each in zip(listed, rows, strict=True))
             if (path := folder / TEXTURE).exists():
                 open_file(folder, TEXTURE).close()
                 facts["texture"] = np.asarray(open_upright(path, least=1).picture)
@@ -159,6 +237,14 @@ class Result:
             return cls(camera=Camera(**record["camera"]), **facts)
         except (OSError, KeyError, TypeError, ValueError, EOFError) as error:
             raise UserError(f"{path} is missing or damaged ({error}): reconstruct again") from error
+
+
+def _photograph(told: dict[str, Any], arrays: dict[str, Any]) -> Photograph:
+    """Returns a photograph of a saved result; raises `TypeError`, `KeyError` or `ValueError` for what is damaged."""
+    if not (isinstance(told["name"], str) and isinstance(told["used"], bool)):
+        raise ValueError("a photograph without a name")
+    errors = told["errors"] and tuple(map(float, told["errors"]))
+    return Photograph(told["name"], **arrays, errors=errors, used=told["used"])
 
 
 def _unit_range(picture: np.ndarray) -> Float[np.ndarray, "s s 3"]:
@@ -176,6 +262,11 @@ def array_files(result: Result) -> dict[str, Any]:
     arrays = {name: value for key, (name, _) in _ARRAYS.items() if (value := getattr(result, key)) is not None}
     record = {"format": _FORMAT, "camera": result.camera.record(), "arrays": list(arrays)}
     record |= {key: getattr(result, key) for key in _FACTS}
+    if photographs := result.photographs:
+        told = ("name", "errors", "used")
+        record["photographs"] = [{key: getattr(photograph, key) for key in told} for photograph in photographs]
+        stacks = {name: [getattr(one, key) for one in photographs] for key, (name, _) in _STACKS.items()}
+        arrays |= {name: np.array(values, np.float32) for name, values in stacks.items()}
     files: dict[str, Any] = {f"{name}.npy": value for name, value in arrays.items()}
     view, light = result.view.tolist(), result.light.tolist()
     described = result.camera.record() | {
@@ -263,7 +354,7 @@ _METRICS: dict[str, Any] = {column.path[0]: _NUMBER for column in COLUMNS}
 _METRICS |= {"prior": dict.fromkeys(("side", "mad"), _NUMBER), "start": {}, "trust": _TRUST}
 # What is read of `result.json`, which somebody else may have made: types by name, and of what is inside of objects.
 _KINDS: dict[str, Any] = {"name": str, "category": str, "reference": bool, "original_size": int, "camera": {}}
-_KINDS |= {"arrays": list, "metrics": _METRICS}
+_KINDS |= {"arrays": list, "metrics": _METRICS, "photographs": list}
 
 
 @dataclasses.dataclass(frozen=True)
