@@ -6,6 +6,7 @@
     judge.py     how far to trust that
     texture.py   the photo's own colours on its surface
     pipeline.py  these steps in order
+    frames.py    photographs from a video
 
 They are functions of arrays; no module here writes a file. The command, the server, the cluster and the Python
 interface call `pipeline`.
