@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from ml_collections import ConfigDict
 
 from gan2shape_jax.apps import option_types
-from gan2shape_jax.apps.photo import folder, naming
+from gan2shape_jax.apps.photo import folder, naming, together
 from gan2shape_jax.apps.photo.folder import Prepared, Request
 from gan2shape_jax.errors import (
     ConfigError,
@@ -31,6 +31,7 @@ from gan2shape_jax.photos import judge
 from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import Finder, NoDetectionError
 from gan2shape_jax.photos.pipeline import PhotoModel, Refiner, load_photo_model, load_refiner
+from gan2shape_jax.photos.together import gather
 from gan2shape_jax.results import Row, load_metrics, print_table
 from gan2shape_jax.run import lock
 from gan2shape_jax.training.resume import Decision
@@ -46,6 +47,7 @@ _EPILOG = """\
 examples:
   gan2shape-jax photo me.jpg --open
   gan2shape-jax photo holiday/*.jpg --out results/holiday
+  gan2shape-jax photo front.jpg left.jpg right.jpg --together --out me    # one person, one shape
   gan2shape-jax photo cat.jpg --model my_cats.py --refine
   gan2shape-jax photo group.jpg            # everybody: group-1, group-2, ... from left to right
   gan2shape-jax photo group.jpg --which 2
@@ -58,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, 1 if a photo failed or none was reconstructed."""
     parser = option_types.parser("photo", _DESCRIPTION, _EPILOG)
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders or patterns such as 'in/*.jpg'")
+    about = (
+        "the photos show one person, or one thing: makes one result of all; best from the front and turned to both "
+        "sides, as far as 45 degrees"
+    )
+    parser.add_argument("--together", action="store_true", help=about)
     about = "what the photos show: a configuration that names a model (by name or file), or a model.safetensors "
     parser.add_argument("--model", default=DEFAULT, help=f"{about}(default: {DEFAULT})")
     about = f"folder of the results (default: {_OUT}); more photos may be added later, a photo done again is replaced"
@@ -91,6 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     require_applications()
     options.out = options.out or pathlib.Path(_OUT)
+    alone = ("refine", "box", "which", "mask", "latent", "anyway", "cluster")
+    if options.together and (named := [f"--{name}" for name in alone if getattr(options, name)]):
+        raise ConfigError(f"{named[0]} is for photos that are reconstructed one by one, without --together")
     if options.cluster:
         return _on_cluster(options)
     if remote := [place for place in (*options.photos, os.fspath(options.out)) if "://" in place]:
@@ -106,11 +116,14 @@ def _run(options: argparse.Namespace) -> int:
     require_output_folder(out, RUN)
     kind = load_kind(options.model)
     config = folder.config_of(kind, out, refine=options.refine)
-    if options.refine:
-        _say(folder.refinement_line(config))
-    model, refiner = load_photo_model(kind, log=_say), load_refiner(kind) if options.refine else None
-    with lock.hold(out):
-        code = _reconstruct(options, config, model, refiner, paths)
+    if options.together:
+        code = _reconstruct_together(options, config, load_photo_model(kind, log=_say), paths)
+    else:
+        if options.refine:
+            _say(folder.refinement_line(config))
+        model, refiner = load_photo_model(kind, log=_say), load_refiner(kind) if options.refine else None
+        with lock.hold(out):
+            code = _reconstruct(options, config, model, refiner, paths)
     page = out / "index.html"
     if page.is_file():
         print(one_line(f"page: {page}"))
@@ -137,6 +150,26 @@ def _on_cluster(options: argparse.Namespace) -> int:
     from gan2shape_jax.apps.cluster.command import run_photos  # which imports what the extra brings
 
     return run_photos(options, log=_say)
+
+
+def _reconstruct_together(
+    options: argparse.Namespace, config: ConfigDict, model: PhotoModel, paths: Sequence[pathlib.Path]
+) -> int:
+    """Makes one result of all photos, unless it is there; returns the exit status."""
+    name, place = together.name_of(options.photos[0], paths[0], config)
+    sources, out = together.sources_of(paths), pathlib.Path(config.workdir)
+    digest = together.digest_of(sources)
+    decision = together.decided(config, name, digest)
+    gathered = None if decision.exists else gather(sources, model, log=_say)
+    with lock.hold(out):
+        if gathered is None:
+            _say(f"{name}: finished before, {'skipped' if decision is Decision.SKIP else 'drawn anew'}")
+            if decision is Decision.REDRAW:
+                together.redraw(config, name)
+        else:
+            together.make_result(config, gathered, model, name, place, digest, texture=options.texture, log=_say)
+    print_table([judge.row_of(name, out / "results" / name)])
+    return 0
 
 
 def _reconstruct(

@@ -404,8 +404,7 @@ class _Making:
         return pathlib.Path(self.config.workdir, FOLDER, ".work", digest([self.identity.fingerprint, sums]))
 
     def _put(self, photo: Prepared, result: Reconstruction, files: Mapping[str, Any]) -> None:
-        """Puts a photo's files and result in their place, the record last; what was made of others goes."""
-        place, name, folder = pathlib.Path(self.config.workdir, FOLDER), photo.name, RunFolder.at(self.config)
+        """Puts a photo's files and result in their place."""
         if self.awaiting:
             result = dataclasses.replace(result, metrics=result.metrics | {AWAITS: True})
         if self.texture:
@@ -414,20 +413,10 @@ class _Making:
             mirror = any(self.config.schedule.flip3)
             result, own = pipeline.textured(result, photo.subject, picture, mirror=mirror)
             files = {**files, **own}
-        tree = json.loads(to_json(self.config)) | {"identity": self.identity.record()}
-        files = {**files, "config.json": f"{json.dumps(tree, indent=2, sort_keys=True)}\n"}
-        spare_unreadable(place / f"{name}.json", lambda path: read_object(path, "the record of a photo"))
-        (place / f"{name}.json").unlink(missing_ok=True)
-        made_with = {"configuration": self.identity.fingerprint, "drawing": self.identity.drawing}
-        explain.write(result, folder.result(name), self.config, extra=files, made_with=made_with)
-        for part in parts_of(name):
-            if part not in photo.files:
-                (place / part).unlink(missing_ok=True)
-        _write(place, photo.files)
-        write_list(place, records_in(pathlib.Path(self.config.workdir)))  # which evaluating the results reads
+        put(self.config, self.identity, photo.name, result, files, photo.files)
         if self.refiner is not None:
-            self._tidy(photo, folder)
-        self.work_items.note(name)
+            self._tidy(photo, RunFolder.at(self.config))
+        self.work_items.note(photo.name)
 
     def _tidy(self, photo: Prepared, folder: RunFolder) -> None:
         """Keeps the latent that a refinement has found, and removes what else it has left."""
@@ -438,6 +427,32 @@ class _Making:
         remove_folder(work)
         with contextlib.suppress(OSError):
             work.parent.rmdir()
+
+
+def put(
+    config: ConfigDict,
+    identity: Identity,
+    name: str,
+    result: Reconstruction,
+    files: Mapping[str, Any],
+    parts: Mapping[str, bytes],
+) -> None:
+    """Puts a result in its place, and `parts`, what is kept of its photo; the record last. What was there before goes.
+
+    `files` are further ones of the result; `parts` lie below `FOLDER`, and are of those that `parts_of` names.
+    """
+    place = pathlib.Path(config.workdir, FOLDER)
+    tree = json.loads(to_json(config)) | {"identity": identity.record()}
+    files = {**files, "config.json": f"{json.dumps(tree, indent=2, sort_keys=True)}\n"}
+    spare_unreadable(place / f"{name}.json", lambda path: read_object(path, "the record of a photo"))
+    (place / f"{name}.json").unlink(missing_ok=True)
+    made_with = {"configuration": identity.fingerprint, "drawing": identity.drawing}
+    explain.write(result, RunFolder.at(config).result(name), config, extra=files, made_with=made_with)
+    for part in parts_of(name):
+        if part not in parts:
+            (place / part).unlink(missing_ok=True)
+    _write(place, parts)
+    write_list(place, records_in(pathlib.Path(config.workdir)))  # which evaluating the results reads
 
 
 def write_list(folder: pathlib.Path, names: Iterable[str]) -> None:

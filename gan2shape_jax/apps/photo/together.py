@@ -1,0 +1,162 @@
+"""`gan2shape-jax photo --together`: one result of one object in several photographs.
+
+It lies in OUT/results/NAME like that of a single photo, and what is kept of the photographs below OUT/photos:
+
+    image/NAME.png, mask/NAME.png   crop and mask of the photograph that was taken most from in front
+    framing/NAME.jpg                all photographs that are shown, each with the crop and the object's outline
+    NAME.json                       where all of it comes from
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image, ImageOps
+
+from gan2shape_jax.apps.photo import folder, naming
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.files import read_object, sha256
+from gan2shape_jax.io.image_files import Picture, open_upright
+from gan2shape_jax.io.image_lists import natural_key
+from gan2shape_jax.photos import judge, together
+from gan2shape_jax.photos.find import LEAST_SIDE
+from gan2shape_jax.photos.pipeline import PhotoModel
+from gan2shape_jax.photos.together import Gathered, Shot, Source
+from gan2shape_jax.results.pictures import encoded, strip
+from gan2shape_jax.run import runner
+from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.identity import identity_of, read_identity
+from gan2shape_jax.training.resume import Decision, Existing, Requested, decide
+
+_FRAMED = 320  # pixels per side of a photograph in the drawing of all
+_IN_A_ROW = 6
+
+
+def sources_of(paths: Sequence[pathlib.Path], *, foreign: bool = False) -> list[Source]:
+    """Returns photographs as they are now: what is written to later is refused."""
+    names = together.named([path.name for path in paths], map(str, paths))
+    return [_source(name, path, foreign=foreign) for name, path in zip(names, paths, strict=True)]
+
+
+def _source(name: str, path: pathlib.Path, *, foreign: bool) -> Source:
+    version = folder.version_of(path)
+
+    def opened() -> Picture:
+        picture = open_upright(path, least=LEAST_SIDE, foreign=foreign)
+        folder.require_version(path, version)
+        return picture
+
+    try:
+        return Source(name, opened, sha256(path))
+    except OSError:  # which `opened` reports
+        return Source(name, opened, str(path))
+
+
+def name_of(argument: str, path: pathlib.Path, config: ConfigDict) -> tuple[str, pathlib.Path]:
+    """Returns what a result is filed under and its place, by the first argument and the first photo of it.
+
+    It is the folder's name, or the file's with `-together`: a photo may have a result of its own.
+    """
+    place = pathlib.Path(argument)
+    if not place.is_dir():
+        place = path.with_name(f"{path.stem}-together")
+    place = pathlib.Path(place.resolve())
+    return naming.names_for([place], folder.names_in(pathlib.Path(config.workdir)))[0], place
+
+
+def digest_of(sources: Sequence[Source]) -> str:
+    """Returns what a set of photographs is known again by, in any order."""
+    return hashlib.sha256("\n".join(sorted({source.digest for source in sources})).encode()).hexdigest()
+
+
+def decided(config: ConfigDict, name: str, digest: str) -> Decision:
+    """Returns what happens to the result of these photographs."""
+    identity, out = identity_of(config), RunFolder.at(config)
+    existing = out.existing(name)
+    if existing.state != "nothing":
+        try:
+            record = read_object(pathlib.Path(config.workdir, folder.FOLDER, f"{name}.json"), "the record of a photo")
+            _, own = read_identity(out.result(name) / "config.json")
+            existing = dataclasses.replace(existing, made_with=own.computed, drawing=own.drawing)
+            if record.get("photographs_sha256") != digest:
+                existing = Existing(fault="it is of other photographs")
+        except (OSError, UserError) as error:
+            existing = dataclasses.replace(existing, fault=str(error))
+    return decide(existing, Requested(identity.computed, identity.drawing, replaces=True))
+
+
+def make_result(
+    config: ConfigDict,
+    gathered: Gathered,
+    model: PhotoModel,
+    name: str,
+    place: pathlib.Path,
+    digest: str,
+    *,
+    texture: bool = True,
+    log: Callable[[str], None],
+) -> None:
+    """Makes the result of photographs, and puts it in its place; raises `UserError` if it cannot be made."""
+    out, run_folder = pathlib.Path(config.workdir), RunFolder.at(config)
+    every = sorted({*folder.records_in(out), name}, key=natural_key)
+    with runner.WorkItems(run_folder, [f"{stem}.png" for stem in every], lambda line: None) as work_items:
+        try:
+            result, shots = together.reconstruct(gathered, model.predictor, name=name)
+            files: dict[str, Any] = {}
+            if texture:
+                result, files = together.textured(result, shots, mirror=any(config.schedule.flip3))
+            put = functools.partial(folder.put, config, identity_of(config), name)
+            put(result, files, _parts(name, place, digest, gathered, shots))
+        except runner.FAILURES as error:
+            raise UserError(runner.failures_of([name], error)[name]) from error
+        if sentence := judge.sentence_of(name, result.metrics):
+            log(sentence)
+        work_items.note(name)
+        work_items.wait()
+    run_folder.describe(config, identity_of(config))
+
+
+def redraw(config: ConfigDict, name: str) -> None:
+    """Has a result drawn anew from what is kept of it."""
+    runner.redraw(RunFolder.at(config).result(name), config, identity_of(config).drawing)
+
+
+def _parts(name: str, place: pathlib.Path, digest: str, gathered: Gathered, shots: Sequence[Shot]) -> dict[str, bytes]:
+    """Returns what is kept of photographs besides their result; the first is the one that it shows."""
+    framed, photographs = list[np.ndarray](), list[dict[str, Any]]()
+    for shot in shots:
+        assert shot.source is not None and shot.subject is not None
+        picture, subject = shot.source.open(), shot.subject
+        drawing = folder.framing_picture(np.asarray(picture.picture), [subject.box], 0, subject.mask / 255)
+        framed.append(np.asarray(ImageOps.pad(drawing, (_FRAMED, _FRAMED), Image.Resampling.LANCZOS, "white")))
+        photographs.append(
+            {
+                "name": shot.name,
+                "sha256": shot.source.digest,
+                "box": dataclasses.asdict(subject.detection.box),
+                "certainty": subject.detection.score,
+                "mask": subject.mask_source,
+            }
+        )
+    front = shots[0].subject
+    assert front is not None
+    sheet = strip([framed[k : k + _IN_A_ROW] for k in range(0, len(framed), _IN_A_ROW)])
+    record = {
+        "photo": {"name": name, "path": str(place)},
+        "box": photographs[0]["box"],
+        "photographs": photographs,
+        "photographs_sha256": digest,
+        "left_out": list(gathered.left_out),
+    }
+    return {
+        f"image/{name}.png": encoded(front.crop, "PNG"),
+        f"mask/{name}.png": encoded(front.mask, "PNG"),
+        f"framing/{name}.jpg": encoded(sheet, "JPEG", quality=90),
+        f"{name}.json": f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode(),
+    }

@@ -1,0 +1,272 @@
+"""One object in several photographs: which of them are usable, one shape from those, one `Reconstruction`.
+
+`gather` looks at photographs one by one and says of each that is left out why; `reconstruct` fits one shape to the
+others (`method.joint_refinement`) and makes the result of the one that was taken most from in front; `textured` gives
+it the photographs' own colours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gan2shape_jax import program_cache
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
+from gan2shape_jax.io.categories import category_of
+from gan2shape_jax.io.image_files import Picture
+from gan2shape_jax.method import joint_refinement
+from gan2shape_jax.method.joint_refinement import Joint
+from gan2shape_jax.method.reconstruction import appearance, scene
+from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.photos import judge, pipeline
+from gan2shape_jax.photos.explain import Predictor
+from gan2shape_jax.photos.find import Subject, find, is_found, subjects_of
+from gan2shape_jax.photos.pipeline import PhotoModel
+from gan2shape_jax.results import Reconstruction
+from gan2shape_jax.results.result import Photograph
+
+MOST = 24  # photographs that a shape is fitted to: more take longer, and tell nothing new
+_ALIKE_DEG = 20.0  # spread of the views below which none is from the side
+_GREY = 3.0  # mean difference of a crop's colours, of 255, below which it is black and white
+_TOLD, _LISTED = 3, 10  # photographs that a verdict names, and an error
+
+
+class Source(NamedTuple):
+    """A photograph that was given."""
+
+    name: str  # for messages
+    open: Callable[[], Picture]  # raises `UserError`
+    digest: str  # of its content
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shot:
+    """The object in one photograph."""
+
+    name: str
+    result: Reconstruction  # what the model alone makes of it
+    source: Source | None = None  # None: an image that is the crop itself
+    subject: Subject | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gathered:
+    """The usable photographs of those that were given."""
+
+    shots: Sequence[Shot]
+    given: int  # their number, without those that are there twice
+    left_out: Sequence[str] = ()  # why others were left out, a sentence each
+
+
+def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str], None]) -> Gathered:
+    """Finds the object that is in all photographs, and what the model makes of it in each.
+
+    `log` is told of each photograph that is left out. Raises `UserError`: none is usable; the message says why.
+    """
+    left_out: list[str] = []
+
+    def leave_out(sentence: str) -> None:
+        left_out.append(sentence)
+        log(sentence)
+
+    found: list[tuple[Source, list[Subject]]] = []
+    known: dict[str, str] = {}  # the names of photographs by their digests
+    for source in sources:
+        if (first := known.setdefault(source.digest, source.name)) != source.name:
+            leave_out(f"{source.name} is the same picture as {first}, and counts once")
+            continue
+        try:
+            picture = source.open()
+            detections = find(picture, model.finder)
+            if not is_found(detections):
+                leave_out(f"{source.name} shows no {model.finder.kind}")
+                continue
+            found.append((source, subjects_of(source.name, picture, detections, model.finder, photo=source.name)))
+        except UserError as error:
+            leave_out(str(error))
+    shots: list[Shot] = []
+    for (source, subjects), number in zip(found, same_person([subjects for _, subjects in found]), strict=True):
+        if number is None:
+            leave_out(f"{source.name} does not show the same {model.finder.kind}")
+            continue
+        result = pipeline.explained(subjects[number], model)
+        if result.metrics["trust"]["grade"] == "no":
+            leave_out(f"{source.name} is no use: {result.metrics['trust']['warnings'][0]}")
+            continue
+        shots.append(Shot(source.name, result, source, subjects[number]))
+    shots = _in_colour(shots, leave_out)
+    if not shots:
+        more = f"; and {len(left_out) - _LISTED} more" if len(left_out) > _LISTED else ""
+        raise UserError(f"none of these photographs can be used: {'; '.join(left_out[:_LISTED])}{more}")
+    if len(chosen := spread(shots, MOST)) < len(shots):
+        leave_out(f"{len(chosen)} of {len(shots)} are used: the sharpest, spread over the views")
+    return Gathered(chosen, len(known), left_out)
+
+
+def same_person(photos: Sequence[Sequence[Subject]]) -> list[int | None]:
+    """Returns of each photograph's objects the number of the surest one."""
+    return [max(range(len(each)), key=lambda k: each[k].detection.score) for each in photos]
+
+
+def _in_colour(shots: list[Shot], leave_out: Callable[[str], None]) -> list[Shot]:
+    """Leaves out photographs that are black and white, if others are not: one albedo has to explain all of them."""
+    coloured = [np.ptp(shot.subject.crop, axis=-1).mean() > _GREY if shot.subject else True for shot in shots]
+    if not any(coloured):
+        return shots
+    for shot in itertools.compress(shots, np.logical_not(coloured)):
+        leave_out(f"{shot.name} is black and white, and others are not")
+    return list(itertools.compress(shots, coloured))
+
+
+def spread(shots: Sequence[Shot], most: int) -> list[Shot]:
+    """Returns so many photographs, evenly over the views: of the two most alike, the less sharp one goes, and again."""
+    kept = list(range(len(shots)))
+    angles = np.degrees([shot.result.view[:2] for shot in shots])
+    apart = np.linalg.norm(angles[:, None] - angles[None], axis=-1) + np.diag(np.full(len(shots), np.inf))
+    blur = [shot.result.metrics.get("trust", {}).get("measured", {}).get("blur", 0.0) for shot in shots]
+    while len(kept) > most:
+        some = apart[np.ix_(kept, kept)]
+        pair = [kept[k] for k in np.unravel_index(np.argmin(some), some.shape)]
+        kept.remove(max(pair, key=lambda k: blur[k]))
+    return [shots[k] for k in kept]
+
+
+def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple[Reconstruction, list[Shot]]:
+    """Returns one result from several photographs, and these in the order of its `photographs`.
+
+    The first is the one that was taken most from in front; albedo, masks and light are what the model makes of it.
+    """
+    shots, config = gathered.shots, predictor.plan.config
+    alone = [shot.result for shot in shots]
+    joint = _fitted(alone, symmetric=any(config.schedule.flip3))
+    angles = np.where(joint.used, np.linalg.norm(joint.views[:, :2], axis=1), np.inf)
+    order = sorted(range(len(shots)), key=lambda k: (k != int(np.argmin(angles)), k))
+    photographs = tuple(
+        Photograph(
+            name=shots[k].name,
+            signed_image=alone[k].signed_image,
+            mask=alone[k].input_mask,
+            view=joint.views[k],
+            size=float(joint.sizes[k]),
+            light=joint.lights[k],
+            errors=(float(joint.errors[k, 0]), float(joint.errors[k, 1]))
+            if np.isfinite(joint.errors[k]).all()
+            else None,
+            used=bool(joint.used[k]),
+        )
+        for k in order
+    )
+    front, settings = alone[order[0]], predictor.settings
+    view = photographs[0].seen_from(front.camera)
+    inputs = joint.depth, front.signed_albedo, view, front.light
+    input_depth, picture, valid, canonical = map(np.asarray, _drawn(*map(jnp.asarray, inputs), settings=settings))
+    differs = np.abs(picture - front.signed_image).mean(-1)
+    l1 = float((differs * valid).sum() / max(valid.sum(), 1))
+    result = dataclasses.replace(
+        front,
+        name=name,
+        depth=joint.depth,
+        view=view,
+        input_depth=input_depth,
+        reconstruction=picture,
+        canonical=canonical,
+        photographs=photographs,
+        metrics=front.metrics | {"reconstruction_l1": l1} | _told(gathered, joint, front, photographs, predictor),
+    )
+    return result, [shots[k] for k in order]
+
+
+def _fitted(alone: Sequence[Reconstruction], *, symmetric: bool) -> Joint:
+    """Returns the joint fit to what the model makes of each photograph; of a single one, only that."""
+    start = np.mean([result.depth for result in alone], axis=0, dtype=np.float32)
+    views = np.stack([result.view for result in alone])
+    if len(alone) > 1:
+        images, masks = (np.stack([getattr(result, key) for result in alone]) for key in ("image", "input_mask"))
+        return joint_refinement.reconstruct(start, views, images, masks, alone[0].camera, symmetric=symmetric)
+    light = np.zeros((1, 9, 3), np.float32)
+    light[:, 0] = 1
+    albedo, unknown = alone[0].albedo, np.full((1, 2), np.nan, np.float32)
+    return Joint(start, views, np.zeros(1, np.float32), albedo, light, np.ones(1, bool), False, 0.0, unknown)
+
+
+@program_cache.jit
+def _drawn(
+    depth: Float[Array, "s s"],
+    albedo: Float[Array, "s s 3"],
+    view: Float[Array, "6"],
+    light: Float[Array, "4"],
+    *,
+    settings: Settings,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Returns depth and picture in a view, where they are known, and the lit texture in the canonical frame."""
+    geometry = scene(depth[None], view[None], light[None], settings)
+    shading, _ = shade(normals(depth, settings.camera, unit=settings.unit_normals), light)
+    lit = jnp.clip(apply_shading(albedo, shading), -1, 1)
+    return geometry.warped[0, 0], appearance(geometry, albedo[None])[0, 0], geometry.valid[0], lit
+
+
+def _told(
+    gathered: Gathered, joint: Joint, front: Reconstruction, photographs: Sequence[Photograph], predictor: Predictor
+) -> dict[str, Any]:
+    """Returns the metrics that several photographs change: `photographs`, and `trust` where it is known."""
+    config = predictor.plan.config
+    kind, used = str(category_of(config.category)), [one for one in photographs if one.used]
+    strangers = [f"{one.name} does not show the same {kind}" for one in photographs if not one.used]
+    left_out = [*gathered.left_out, *strangers]
+    facts = {"given": gathered.given, "used": len(used), "left_out": left_out}
+    known = [one.errors for one in used if one.errors is not None]
+    if known:
+        start, fitted = np.mean(known, axis=0).tolist()
+        facts |= {"better": joint.better, "spread_deg": joint.spread_deg, "error_start": start, "error": fitted}
+    said = _sentences(gathered, joint, len(used), config.category, left_out)
+    if not (trust := front.metrics.get("trust")):
+        return {"photographs": facts}
+    record = predictor.grader.record
+    told = judge.verdict(
+        trust["category"],
+        trust["measured"],
+        kind=kind,
+        side=None if record is None else record.side,
+        widths=judge.widths(front.camera),
+        own=joint.better,
+        worse=bool(front.metrics.get("worse_than_prior")),
+    )
+    told["verdict"] += f"; {said}"
+    return {"photographs": facts, "trust": trust | told | {"photographs": said}}
+
+
+def _sentences(gathered: Gathered, joint: Joint, used: int, category: str, left_out: Sequence[str]) -> str:
+    """Returns what several photographs gave a shape, which were left out, and what to do where they are too alike."""
+    said = f"from {used} of {gathered.given} photographs"
+    if used == 1:
+        said += ": one alone does not tell a shape"
+    elif not joint.better:
+        said += ", which do not tell the shape better than the model alone does"
+    if used > 1 and joint.spread_deg < _ALIKE_DEG:
+        turn = "turn the head" if category_of(category).detector == "face" else "take some from other sides"
+        said += f"; {turn}: nothing here is seen from the side"
+    if left_out:
+        said += f"; {'; '.join(left_out[:_TOLD])}"
+        said += f"; {len(left_out) - _TOLD} more were left out" if len(left_out) > _TOLD else ""
+    return said
+
+
+def textured(result: Reconstruction, shots: Sequence[Shot], *, mirror: bool) -> tuple[Reconstruction, dict[str, Any]]:
+    """Returns the result of `reconstruct` with the texture of its photographs, and the files that go with that."""
+    front = shots[0]
+    assert front.source is not None and front.subject is not None
+    return pipeline.textured(result, front.subject, front.source.open(), mirror=mirror)
+
+
+def named(names: Iterable[str], places: Iterable[str]) -> list[str]:
+    """Returns names for messages: the files' own, or their places where some have the same name."""
+    short = list(names)
+    return short if len(set(short)) == len(short) else list(places)

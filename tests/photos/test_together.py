@@ -1,0 +1,196 @@
+"""Several photographs of one object: which are used, what is told of the others, and what the one result has."""
+
+import types
+
+import numpy as np
+import pytest
+from helpers.plain_result import plain_result
+
+from gan2shape_jax.errors import UserError
+from gan2shape_jax.method.joint_refinement import Joint
+from gan2shape_jax.photos import together
+from gan2shape_jax.photos.together import Gathered, Shot, Source
+
+_FINDER = types.SimpleNamespace(kind="face")
+_SIDE = 8
+
+
+def _view(yaw=0.0, pitch=0.0):
+    return np.radians([pitch, yaw, 0, 0, 0, 0]).astype(np.float32)
+
+
+def _trust(grade="trust", warnings=(), blur=0.5):
+    told = {"grade": grade, "found": "a face", "shape": "its shape", "invented": "the back", "verdict": "a face: fine"}
+    return told | {"category": 0.99, "warnings": list(warnings), "measured": {"blur": blur}, "expected_side": None}
+
+
+def _shot(name, yaw=0.0, **trust):
+    image = np.full((_SIDE, _SIDE, 3), yaw / 90)
+    metrics = {"trust": _trust(**trust), "reconstruction_l1": 0.5}
+    fields = {"view": _view(yaw), "signed_image": image, "metrics": metrics, "category": "face"}
+    return Shot(name, plain_result(name, _SIDE, depth=np.full((_SIDE, _SIDE), 1 + yaw / 1000), **fields))
+
+
+@pytest.fixture
+def photographs(monkeypatch):
+    """Returns a function that takes photographs by name, each with the shots of the people in it, or an error."""
+
+    def given(**people):
+        def opened(name):
+            if isinstance(people[name], UserError):
+                raise people[name]
+            return name
+
+        def subjects(name, picture, *_, **__):
+            crop = np.zeros((4, 4, 3), np.uint8)
+            crop[..., 0] = 0 if picture.startswith("grey") else 90
+            detection = types.SimpleNamespace(score=0.9)
+            return [types.SimpleNamespace(shot=shot, crop=crop, detection=detection) for shot in people[picture]]
+
+        monkeypatch.setattr(together, "find", lambda picture, finder: people[picture])
+        monkeypatch.setattr(together, "is_found", bool)
+        monkeypatch.setattr(together, "subjects_of", subjects)
+        monkeypatch.setattr(together.pipeline, "explained", lambda subject, model: subject.shot.result)
+        digest = {"twin": "first"}
+        return [Source(name, lambda name=name: opened(name), digest.get(name, name)) for name in people]
+
+    return given
+
+
+def _gather(sources):
+    said = []
+    found = together.gather(sources, types.SimpleNamespace(finder=_FINDER), log=said.append)
+    assert said == list(found.left_out)
+    return found
+
+
+def test_what_is_no_use_is_left_out_with_a_sentence_and_the_rest_is_used(photographs):
+    sources = photographs(
+        first=[_shot("first")],
+        empty=[],
+        broken=UserError("broken.jpg is not a picture"),
+        twin=[_shot("twin")],
+        blurred=[_shot("blurred", grade="no", warnings=["it is out of focus", "it is very dark"])],
+        grey=[_shot("grey", 5)],
+        side=[_shot("side", 30, grade="doubt")],
+    )
+    found = _gather(sources)
+    assert [shot.name for shot in found.shots] == ["first", "side"] and found.given == 6
+    assert found.left_out == [
+        "empty shows no face",
+        "broken.jpg is not a picture",
+        "twin is the same picture as first, and counts once",
+        "blurred is no use: it is out of focus",
+        "grey is black and white, and others are not",
+    ]
+
+
+def test_a_photograph_without_the_person_who_is_in_the_others_is_named(photographs, monkeypatch):
+    monkeypatch.setattr(together, "same_person", lambda photos: [0, None, 1])
+    sources = photographs(a=[_shot("a")], b=[_shot("b")], c=[_shot("other"), _shot("c", 20)])
+    found = _gather(sources)
+    assert [shot.result.name for shot in found.shots] == ["a", "c"]
+    assert found.left_out == ["b does not show the same face"]
+
+
+def test_black_and_white_photographs_alone_are_used(photographs):
+    assert len(_gather(photographs(grey=[_shot("grey")], grey2=[_shot("grey2", 9)])).shots) == 2
+
+
+def test_nothing_usable_is_one_error_that_says_why_of_each(photographs):
+    sources = photographs(a=[], b=UserError("b.jpg: there is no such file"))
+    with pytest.raises(UserError, match=r"^none of these .*: a shows no face; b\.jpg: there is no such file$"):
+        _gather(sources)
+    with pytest.raises(UserError, match="p9 shows no face; and 3 more$"):
+        _gather(photographs(**{f"p{k}": [] for k in range(13)}))
+
+
+def test_of_too_many_the_sharpest_are_used_evenly_over_the_views(photographs):
+    many = {f"p{k}": [_shot(f"p{k}", yaw=k % 40 - 20, blur=0.5 + k / 1000)] for k in range(200)}
+    found = _gather(photographs(**many))
+    yaws = sorted(float(np.degrees(shot.result.view[1])) for shot in found.shots)
+    assert len(yaws) == together.MOST and found.given == 200
+    assert np.diff(yaws).min() > 0.9 and np.ptp(yaws) > 37
+    assert {shot.name for shot in found.shots} <= {f"p{k}" for k in range(40)}  # the sharpest of each view
+    assert found.left_out == [f"{together.MOST} of 200 are used: the sharpest, spread over the views"]
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """Returns a function that makes a result of shots, by a fit that answers as told."""
+    settings = types.SimpleNamespace()
+    config = types.SimpleNamespace(category="face", schedule=types.SimpleNamespace(flip3=(False, True)))
+    grader = types.SimpleNamespace(record=None)
+    predictor = types.SimpleNamespace(plan=types.SimpleNamespace(config=config), settings=settings, grader=grader)
+
+    def drawn(depth, albedo, view, light, *, settings):
+        return depth, albedo, np.ones_like(depth), albedo
+
+    monkeypatch.setattr(together, "_drawn", drawn)
+
+    def made(shots, used=None, better=True, spread=40.0, left_out=()):
+        seen = {}
+
+        def fit(start, views, images, masks, camera, *, symmetric):
+            seen.update(start=start, views=views, images=images, masks=masks, symmetric=symmetric)
+            count = len(views)
+            lights, errors = np.ones((count, 9, 3), np.float32), np.tile(np.float32([0.4, 0.3]), (count, 1))
+            moved = views + np.float32([0, 0.01, 0, 0, 0, 0])
+            chosen = np.ones(count, bool) if used is None else np.array(used)
+            sizes = np.full(count, 0.05, np.float32)
+            return Joint(start + 0.01, moved, sizes, images[0], lights, chosen, better, spread, errors)
+
+        monkeypatch.setattr(together.joint_refinement, "reconstruct", fit)
+        given = Gathered(shots, len(shots) + len(left_out), left_out)
+        result, order = together.reconstruct(given, predictor, name="me")
+        return result, [shot.name for shot in order], seen
+
+    return made
+
+
+def test_the_result_is_that_of_the_photograph_from_in_front_in_the_joint_shape(fitted):
+    shots = [_shot("left", -30), _shot("front", 4), _shot("right", 28)]
+    result, order, seen = fitted(shots)
+    assert order == [one.name for one in result.photographs] == ["front", "left", "right"]
+    np.testing.assert_allclose(seen["start"], np.mean([shot.result.depth for shot in shots], 0), rtol=1e-6)
+    assert seen["images"].shape == (3, _SIDE, _SIDE, 3) and 0 <= seen["images"].min() and seen["symmetric"] is True
+    np.testing.assert_array_equal(result.depth, seen["start"] + np.float32(0.01))
+    np.testing.assert_array_equal(result.signed_image, shots[1].result.signed_image)
+    np.testing.assert_array_equal(result.view, result.photographs[0].seen_from(result.camera))
+    assert result.view[5] == pytest.approx(np.exp(-0.05) - 1, abs=1e-6) and result.name == "me"
+    assert result.photographs[1].errors == pytest.approx((0.4, 0.3))
+
+
+def test_the_verdict_says_what_the_photographs_gave(fitted):
+    shots = [_shot("a"), _shot("b", 30), _shot("c", -30)]
+    trust = fitted(shots, left_out=["d shows no face"])[0].metrics["trust"]
+    assert trust["photographs"] == "from 3 of 4 photographs; d shows no face" and "its own shape" in trust["shape"]
+    assert trust["verdict"].endswith(f"; {trust['photographs']}")
+
+    result = fitted(shots, used=[True, False, True], better=False)[0]
+    trust, facts = result.metrics["trust"], result.metrics["photographs"]
+    assert "not this one's own" in trust["shape"]
+    told = "from 2 of 3 photographs, which do not tell the shape better than the model alone does; "
+    assert trust["photographs"] == f"{told}b does not show the same face"
+    assert facts["used"] == 2 and not facts["better"] and facts["left_out"] == ["b does not show the same face"]
+    assert [one.used for one in result.photographs] == [True, False, True]
+
+    trust = fitted(shots, spread=6.0)[0].metrics["trust"]
+    assert trust["photographs"].endswith("; turn the head: nothing here is seen from the side")
+    trust = fitted(shots, left_out=[f"{k} shows no face" for k in range(9)])[0].metrics["trust"]
+    assert trust["photographs"].endswith("2 shows no face; 6 more were left out")
+
+
+def test_a_single_usable_photograph_gives_what_the_model_makes_of_it(fitted):
+    shot = _shot("only", 10)
+    result, order, seen = fitted([shot], left_out=["b shows no face", "c shows no face"])
+    assert not seen and order == ["only"] and result.photographs[0].errors is None
+    np.testing.assert_array_equal(result.depth, shot.result.depth)
+    told = "from 1 of 3 photographs: one alone does not tell a shape; b shows no face; c shows no face"
+    assert result.metrics["trust"]["photographs"] == told
+    assert result.metrics["photographs"]["used"] == 1
+
+
+def test_photographs_of_the_same_name_are_told_apart_by_their_folders():
+    assert together.named(["a.jpg", "b.jpg"], ["x/a.jpg", "x/b.jpg"]) == ["a.jpg", "b.jpg"]
+    assert together.named(["a.jpg", "a.jpg"], ["x/a.jpg", "y/a.jpg"]) == ["x/a.jpg", "y/a.jpg"]
