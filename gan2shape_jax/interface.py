@@ -43,7 +43,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.reconstruction import Decomposition, decomposition
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.state import PreparedImage, Step
-from gan2shape_jax.photos import explain, judge, pipeline
+from gan2shape_jax.photos import explain, judge, pipeline, together
 from gan2shape_jax.photos.find import LEAST_SIDE, NoDetectionError, absence, find, is_found, person_note, subjects_of
 from gan2shape_jax.platforms import default_numerics, in_batches
 from gan2shape_jax.results.pictures import to_uint8
@@ -315,7 +315,7 @@ def _write_trained(
 
 @default_numerics()
 def photo(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     model: str | os.PathLike[str] = DEFAULT,
     *,
     box: Sequence[float] | None = None,
@@ -327,7 +327,8 @@ def photo(
     """Finds the object in a photo of any size and reconstructs it, as `gan2shape-jax photo` does; writes no files.
 
     Args:
-      path: the photo's file.
+      path: the photo's file. Of a list of files, which show one object (`gan2shape-jax photo --together`), the usable
+        ones give one shape; `box`, `which`, `mask`, `refine` and `anyway` are for a single photo.
       model: what it shows, see `load_model`.
       box: x, y, side of the crop, its centre and side in pixels of the upright photo, and perhaps its turn, degrees
         clockwise; without it the object is searched for.
@@ -338,12 +339,19 @@ def photo(
 
     Returns:
       The reconstruction, with the photo's own texture on its mesh. `metrics` has `frame`, where the object was found
-      (x, y, side, roll_deg), and `trust`, how far to trust the shape.
+      (x, y, side, roll_deg), and `trust`, how far to trust the shape. From several photos, all of that is about the
+      one taken most from in front; `photographs` has each with its view and light, and `metrics["photographs"]` says
+      which were left out and what they gave, as warnings do.
 
     Raises:
-      ArgumentError: a box of another length or range (a `ValueError` too).
+      ArgumentError: a box of another length or range, no photo, or several with what is for one (a `ValueError` too).
       UserError: a file or the model is unusable, nothing is found, or there is no object of this number.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        single = {"box": box, "which": which, "mask": mask, "refine": refine or None, "anyway": anyway or None}
+        if wrong := [name for name, value in single.items() if value is not None]:
+            raise ArgumentError(f"{wrong[0]} is for a single photo, not for a list")
+        return _photo_together(list(path), model)
     if box is not None and len(box) not in (3, 4):
         raise ArgumentError(f"box has {len(box)} numbers: it must be x, y, side or x, y, side, roll")
     place = None if box is None else CropBox(*box)
@@ -371,6 +379,20 @@ def photo(
         result = pipeline.explained(subject, loaded)
     result, _ = pipeline.textured(result, subject, picture, mirror=any(kind.schedule.flip3))
     return dataclasses.replace(result, metrics=result.metrics | {"frame": dataclasses.asdict(subject.detection.box)})
+
+
+def _photo_together(paths: Sequence[str | os.PathLike[str]], model: str | os.PathLike[str]) -> Reconstruction:
+    if not paths:
+        raise ArgumentError("path is an empty list: name one photo or more")
+    kind = explain.load_kind(model)
+    loaded = pipeline.load_photo_model(kind, log=lambda line: print(one_line(line), file=sys.stderr))
+    sources = together.sources_of([*map(pathlib.Path, paths)])
+    gathered = together.gather(sources, loaded, log=functools.partial(warnings.warn, stacklevel=5))
+    result, shots = together.reconstruct(gathered, loaded.predictor, name=pathlib.Path(paths[0]).stem)
+    result, _ = together.textured(result, shots, mirror=any(kind.schedule.flip3))
+    assert shots[0].subject is not None
+    frame = dataclasses.asdict(shots[0].subject.detection.box)
+    return dataclasses.replace(result, metrics=result.metrics | {"frame": frame})
 
 
 @default_numerics()
@@ -456,9 +478,9 @@ class Model:
     @default_numerics()
     def reconstruct(
         self,
-        image: ImageLike,
+        image: ImageLike | Sequence[ImageLike],
         *,
-        mask: ImageLike | None = None,
+        mask: ImageLike | Sequence[ImageLike] | None = None,
         true_depth: ArrayLike | None = None,
         name: str = "image",
     ) -> Reconstruction:
@@ -468,23 +490,44 @@ class Model:
 
         Args:
           image: a square Pillow image or array (H, W, 3), uint8 from 0 to 255 or floats in [0, 1] (rounded to 8 bits),
-            framed like the images of the model's GAN.
-          mask: the object mask, of the same size as the image, see `reconstruct`. Defaults to
-            the image's alpha channel, or else the whole square.
-          true_depth: (S, S), see `reconstruct`; adds errors to `metrics`.
+            framed like the images of the model's GAN. A list or tuple of them, which show one object, gives one shape.
+          mask: the object mask, of the same size as the image, see `reconstruct`; for several images a list. Defaults
+            to the image's alpha channel, or else the whole square.
+          true_depth: (S, S), see `reconstruct`; adds errors to `metrics`. For a single image.
           name: the image's name.
 
         Returns:
           The reconstruction. With a lifted model, `metrics` has `trust`: how far to trust the shape, as a sentence
           (`verdict`), a `grade`, and in figures; and `dissimilarity`: of this image and the
-          model's picture of it.
+          model's picture of it. From several images it is that of the one seen most from in front, in the joint shape;
+          `photographs` has each with its view and light.
 
         Raises:
           ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
         """
-        item, _ = _item(self.config, image, mask, true_depth, name)
-        result = self.networks.reconstruct(item)
-        return dataclasses.replace(result, _write=functools.partial(explain.write, config=self.config))
+        write = functools.partial(explain.write, config=self.config)
+        if not _is_several(image):
+            item, _ = _item(self.config, image, mask, true_depth, name)
+            return dataclasses.replace(self.networks.reconstruct(item), _write=write)
+        images: Any = image
+        masks: Any = [None] * len(images) if mask is None else mask
+        if true_depth is not None:
+            raise ArgumentError("true_depth is for a single image, not for a list")
+        if not images or not isinstance(masks, (list, tuple)) or len(masks) != len(images):
+            raise ArgumentError("image is a list: it must have an image or more, and mask be a list of as many")
+        shots = []
+        for number, (one, own) in enumerate(zip(images, masks, strict=True), start=1):
+            item, _ = _item(self.config, one, own, None, f"{name}-{number}")
+            shots.append(together.Shot(item.name, self.networks.reconstruct(item)))
+        chosen = together.Gathered(together.spread(shots, together.MOST), len(shots))
+        result, _ = together.reconstruct(chosen, self.networks, name=name)
+        return dataclasses.replace(result, _write=write)
+
+
+def _is_several(image: Any) -> bool:
+    """Whether this is a list of images; one image may be a list too, of rows."""
+    listed = isinstance(image, (list, tuple))
+    return listed and (not image or isinstance(image[0], Image.Image) or np.ndim(image[0]) == 3)
 
 
 def _plan_of(config: Any, architecture: Architecture, seed: Any) -> Plan:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,14 +22,15 @@ from gan2shape_jax import program_cache
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
 from gan2shape_jax.io.categories import category_of
-from gan2shape_jax.io.image_files import Picture
+from gan2shape_jax.io.files import sha256
+from gan2shape_jax.io.image_files import Picture, open_upright
 from gan2shape_jax.method import joint_refinement
 from gan2shape_jax.method.joint_refinement import Joint
 from gan2shape_jax.method.reconstruction import appearance, scene
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.photos import judge, pipeline
 from gan2shape_jax.photos.explain import Predictor
-from gan2shape_jax.photos.find import Subject, find, is_found, subjects_of
+from gan2shape_jax.photos.find import LEAST_SIDE, Subject, find, is_found, subjects_of
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.results.result import Photograph
@@ -45,6 +47,28 @@ class Source(NamedTuple):
     name: str  # for messages
     open: Callable[[], Picture]  # raises `UserError`
     digest: str  # of its content
+
+
+def sources_of(paths: Sequence[pathlib.Path], *, foreign: bool = False) -> list[Source]:
+    """Returns the photographs in files; one that is written to later is refused where it is opened."""
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    return [_source(name, path, foreign=foreign) for name, path in zip(names, paths, strict=True)]
+
+
+def _source(name: str, path: pathlib.Path, *, foreign: bool) -> Source:
+    def opened() -> Picture:
+        picture = open_upright(path, least=LEAST_SIDE, foreign=foreign)
+        if sha256(path) != digest:
+            raise UserError(f"{path} changed while it was processed: run the same command again")
+        return picture
+
+    try:
+        digest = sha256(path)
+    except OSError:  # which opening it reports
+        digest = str(path)
+    return Source(name, opened, digest)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -264,9 +288,3 @@ def textured(result: Reconstruction, shots: Sequence[Shot], *, mirror: bool) -> 
     front = shots[0]
     assert front.source is not None and front.subject is not None
     return pipeline.textured(result, front.subject, front.source.open(), mirror=mirror)
-
-
-def named(names: Iterable[str], places: Iterable[str]) -> list[str]:
-    """Returns names for messages: the files' own, or their places where some have the same name."""
-    short = list(names)
-    return short if len(set(short)) == len(short) else list(places)

@@ -90,6 +90,28 @@ def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
     assert repr(model) == f"Model(ictface, {config.image_size} x {config.image_size} pixels)"
 
 
+def test_several_images_give_one_shape_with_each_of_them(networks, tmp_path):
+    model = g2s.load_model(networks, config=_config(tmp_path, networks))
+    image, mask, depth = _given()
+    picture = np.asarray(image.convert("RGB"))
+    result = model.reconstruct([picture, picture[:, ::-1]], mask=[mask, mask.transpose(0)], name="me")
+    assert result.name == "me" and [one.name for one in result.photographs] == ["me-1", "me-2"]
+    single = [model.reconstruct(picture[:, ::step], mask=np.asarray(mask.convert("L"))[:, ::step]) for step in (1, -1)]
+    np.testing.assert_array_equal(result.depth, np.mean([one.depth for one in single], 0, dtype=np.float32))
+    np.testing.assert_array_equal(result.photographs[1].image, single[1].image)
+    assert result.metrics["photographs"]["used"] == 2
+    result.save(tmp_path / "saved", pictures=False)
+    assert len(g2s.load(tmp_path / "saved").photographs) == 2
+    assert len(model.reconstruct((picture,), mask=[mask]).photographs) == 1
+    rows = model.reconstruct((picture / 255).tolist(), mask=mask)  # one image as a list of rows
+    np.testing.assert_array_equal(rows.depth, single[0].depth)
+    for wrong in ({"image": []}, {"image": [image], "mask": mask}, {"image": [image, image], "mask": [mask]}):
+        with pytest.raises(ArgumentError, match="^image is a list"):
+            model.reconstruct(**wrong)
+    with pytest.raises(ArgumentError, match="^true_depth is for a single image"):
+        model.reconstruct([image], true_depth=depth)
+
+
 @pytest.mark.parametrize("name", ["cat", asset("cat/model.safetensors")])
 def test_a_model_is_named_by_name_or_file(tmp_path, monkeypatch, name):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

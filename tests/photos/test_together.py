@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 from helpers.plain_result import plain_result
+from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method.joint_refinement import Joint
@@ -191,6 +192,17 @@ def test_a_single_usable_photograph_gives_what_the_model_makes_of_it(fitted):
     assert result.metrics["photographs"]["used"] == 1
 
 
-def test_photographs_of_the_same_name_are_told_apart_by_their_folders():
-    assert together.named(["a.jpg", "b.jpg"], ["x/a.jpg", "x/b.jpg"]) == ["a.jpg", "b.jpg"]
-    assert together.named(["a.jpg", "a.jpg"], ["x/a.jpg", "y/a.jpg"]) == ["x/a.jpg", "y/a.jpg"]
+def test_photographs_of_the_same_name_are_told_apart_by_their_folders(tmp_path):
+    paths = [tmp_path / folder / "a.png" for folder in "xy"]
+    for grey, path in enumerate(paths):
+        path.parent.mkdir()
+        Image.new("L", (20, 20), grey).save(path)
+    assert [one.name for one in together.sources_of(paths[:1])] == ["a.png"]
+    first, other = together.sources_of(paths)
+    assert [first.name, other.name] == list(map(str, paths)) and first.digest != other.digest
+    assert first.open().picture.size == (20, 20)
+    paths[1].write_bytes(paths[0].read_bytes())
+    with pytest.raises(UserError, match=r"y/a\.png changed while it was processed"):
+        other.open()
+    with pytest.raises(UserError, match="none.png"):
+        together.sources_of([tmp_path / "none.png"])[0].open()

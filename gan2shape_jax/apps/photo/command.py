@@ -31,7 +31,7 @@ from gan2shape_jax.photos import judge
 from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import Finder, NoDetectionError
 from gan2shape_jax.photos.pipeline import PhotoModel, Refiner, load_photo_model, load_refiner
-from gan2shape_jax.photos.together import gather
+from gan2shape_jax.photos.together import gather, sources_of
 from gan2shape_jax.results import Row, load_metrics, print_table
 from gan2shape_jax.run import lock
 from gan2shape_jax.training.resume import Decision
@@ -157,7 +157,7 @@ def _reconstruct_together(
 ) -> int:
     """Makes one result of all photos, unless it is there; returns the exit status."""
     name, place = together.name_of(options.photos[0], paths[0], config)
-    sources, out = together.sources_of(paths), pathlib.Path(config.workdir)
+    sources, out = sources_of(paths), pathlib.Path(config.workdir)
     digest = together.digest_of(sources)
     decision = together.decided(config, name, digest)
     gathered = None if decision.exists else gather(sources, model, log=_say)

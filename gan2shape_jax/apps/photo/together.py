@@ -21,11 +21,9 @@ from PIL import Image, ImageOps
 
 from gan2shape_jax.apps.photo import folder, naming
 from gan2shape_jax.errors import UserError
-from gan2shape_jax.io.files import read_object, sha256
-from gan2shape_jax.io.image_files import Picture, open_upright
+from gan2shape_jax.io.files import read_object
 from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.photos import judge, together
-from gan2shape_jax.photos.find import LEAST_SIDE
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.photos.together import Gathered, Shot, Source
 from gan2shape_jax.results.pictures import encoded, strip
@@ -36,26 +34,6 @@ from gan2shape_jax.training.resume import Decision, Existing, Requested, decide
 
 _FRAMED = 320  # pixels per side of a photograph in the drawing of all
 _IN_A_ROW = 6
-
-
-def sources_of(paths: Sequence[pathlib.Path], *, foreign: bool = False) -> list[Source]:
-    """Returns photographs as they are now: what is written to later is refused."""
-    names = together.named([path.name for path in paths], map(str, paths))
-    return [_source(name, path, foreign=foreign) for name, path in zip(names, paths, strict=True)]
-
-
-def _source(name: str, path: pathlib.Path, *, foreign: bool) -> Source:
-    version = folder.version_of(path)
-
-    def opened() -> Picture:
-        picture = open_upright(path, least=LEAST_SIDE, foreign=foreign)
-        folder.require_version(path, version)
-        return picture
-
-    try:
-        return Source(name, opened, sha256(path))
-    except OSError:  # which `opened` reports
-        return Source(name, opened, str(path))
 
 
 def name_of(argument: str, path: pathlib.Path, config: ConfigDict) -> tuple[str, pathlib.Path]:

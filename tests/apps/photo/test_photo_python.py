@@ -31,6 +31,32 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_loaded(wishes, messa
         g2s.photo("a.png", **wishes)
 
 
+@pytest.mark.parametrize(
+    "wish", [{"box": (1, 2, 3)}, {"which": 1}, {"mask": "m.png"}, {"refine": True}, {"anyway": True}]
+)
+def test_what_is_for_a_single_photo_is_refused_for_several(wish):
+    (name,) = wish
+    with pytest.raises(g2s.UserError, match=f"^{name} is for a single photo, not for a list$"):
+        g2s.photo(["a.png", "b.png"], **wish)
+    with pytest.raises(g2s.UserError, match="^path is an empty list"):
+        g2s.photo([])
+
+
+@pytest.mark.heavy
+def test_several_photos_give_what_the_command_gives(tmp_path, monkeypatch, face_photo):
+    monkeypatch.chdir(tmp_path)
+    for name, how in (("a.png", {}), ("b.png", {"x": 120})):
+        Image.fromarray(face_photo(**how)).save(name)
+    assert main(["photo", "a.png", "b.png", "--together", "--out", "out"]) == 0
+    command = load(tmp_path / "out/results/a-together")
+    with pytest.warns(UserWarning, match="none.png does not exist"):
+        result = g2s.photo(["a.png", "b.png", "none.png"])
+    assert [one.name for one in result.photographs] == ["a.png", "b.png"] and result.texture is not None
+    parts = ("depth", "albedo", "view", "light", "mask", "image", "texture")
+    assert [part for part in parts if not np.array_equal(getattr(result, part), getattr(command, part))] == []
+    assert result.metrics["photographs"]["given"] == 3 and "frame" in result.metrics
+
+
 @pytest.mark.heavy
 def test_a_photo_gives_what_the_command_gives_and_leaves_nothing(tmp_path, monkeypatch, photo, capsys):
     monkeypatch.chdir(tmp_path)
