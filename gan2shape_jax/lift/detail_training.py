@@ -26,7 +26,7 @@ from gan2shape_jax.method.factors import blend_border
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.pose_edit import OFFSETS
 from gan2shape_jax.method.schedule import Phase
-from gan2shape_jax.method.settings import Settings, changed
+from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import (
     Context,
     Iteration,
@@ -141,7 +141,7 @@ class DetailTraining:
     """The task of teaching `DETAIL`; see `training.task.Task`. It ends with the moving average."""
 
     maker: SampleMaker  # draws the samples that are held out
-    settings: Settings  # `fresh_samples` is the number of pairs of an iteration
+    settings: Settings  # those of single images, by which V and L are applied; `fresh_samples` is the number of pairs
     average: float  # decay of the network's moving average per iteration, in [0, 1); 0 keeps the latest
     held_out: list[PreparedImage]  # held-out samples, never trained on
     photographs: UInt8[np.ndarray, "m s s 3"] | None
@@ -196,11 +196,3 @@ class DetailTraining:
         return jax.tree.map(lambda *x: jnp.stack(x), *predictions[:SHOWN]) if ended else None, signs | {
             "pictures": shown
         }
-
-
-def detail_training_of(maker: SampleMaker, settings: Settings, *, pairs: int, **chosen: Any) -> DetailTraining:
-    """Returns the task by which a model's networks, held, teach `DETAIL`; `chosen` as for `DetailTraining`.
-
-    `settings` are those of single images, which V and L are applied by.
-    """
-    return DetailTraining(maker, changed(settings, fresh_samples=pairs), **chosen)

@@ -144,17 +144,6 @@ def read_model(path: pathlib.Path) -> LiftedModel | None:
     return LiftedModel(path, facts, edit, mask, landmarks)
 
 
-def read_facts(path: pathlib.Path) -> ModelFacts | None:
-    """Returns what a model's file says; None for a file that is not a model.
-
-    Raises `UserError`: the file is unusable or of another version.
-    """
-    if path.suffix != ".safetensors" or not path.is_file():
-        return None
-    with open_safetensors(path) as file:
-        return _facts_of(path, file.metadata)
-
-
 def _facts_of(path: pathlib.Path, texts: Mapping[str, str]) -> ModelFacts | None:
     if texts.get("format") != FORMAT:
         return None

@@ -308,9 +308,9 @@ def load_kind(model: str | os.PathLike[str]) -> ConfigDict:
         config = load_config(f"{name}:{variant}" if variant else name).unlock()
         files = files if variant.partition(":")[0] == "published" else {}
     else:
-        facts = model_file.read_facts(path := weights_file(spec, MODEL))
-        if facts is None or (found := _default_of(facts.category)) is None:
-            what = "is missing, or not a lifted model" if facts is None else f"is a model of {facts.category[:80]!r}"
+        lifted = model_file.read_model(path := weights_file(spec, MODEL))
+        if lifted is None or (found := _default_of(lifted.facts.category)) is None:
+            what = f"is a model of {lifted.facts.category[:80]!r}" if lifted else "is missing, or not a lifted model"
             raise ConfigError(f"{path} {what}: name a lifted model's file, or a configuration that has one (.py)")
         config, files = found.unlock(), {MODEL: path}
     for field, file in files.items():
@@ -346,10 +346,11 @@ def load_predictor(plan: Plan, gan: tuple[Architecture, FrozenModels] | None, *,
     if gan is None:  # a stand-in for its architecture, and the mean view and light
         files = {"view_mean": (config.sampling.view_mvn, 6), "light_mean": (config.sampling.light_mvn, 4)}
         means = {name: jnp.asarray(arrays.load_mvn(*file)[0], jnp.float32) for name, file in files.items()}
-        architecture, frozen = stand_in_sizes(config), FrozenModels(means["view_mean"], means["light_mean"])
+        landmarks = None if plan.landmarks is None else jnp.asarray(plan.landmarks)
+        frozen = FrozenModels(means["view_mean"], means["light_mean"], landmarks=landmarks)
+        architecture = stand_in_sizes(config)
     else:
         architecture, frozen = gan
-    frozen = prepare.with_landmarks(frozen, plan)
     settings = plan.settings(architecture, original_size=config.image_size)
     plan.require_model_fits(settings, gan=gan is not None)
     needed = needed_networks(gan=gan is not None)

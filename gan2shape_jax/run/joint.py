@@ -31,14 +31,23 @@ from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.devices import padding_note
 from gan2shape_jax.training.resume import Requested
-from gan2shape_jax.training.shared import require_enough, shared
+from gan2shape_jax.training.shared import shared
 from gan2shape_jax.training.task import Task
 
 
 def require_enough_for(config: ConfigDict, names: list[str]) -> None:
     """Raises `UserError` if there are too few images for the batches of an iteration, or batches for the images."""
-    require_enough(len(names), config.sampling.collect_iters)
-    count, images = config.schedule.batches_per_iteration, len(names)
+    batches, count, images = config.sampling.collect_iters, config.schedule.batches_per_iteration, len(names)
+    if images < 2:
+        raise UserError(
+            f"joint training needs at least two images, but the list has {images}: "
+            "reconstruct one image with config.recipe='train'"
+        )
+    if batches < images:
+        raise UserError(
+            f"config.sampling.collect_iters is {batches}, but each of the {images} images needs "
+            f"a batch of samples: set at least {images}"
+        )
     if config.schedule.distinct_images and count > images:
         raise UserError(
             f"{count} batches an iteration need as many images, but the list has {images}: add images, "
@@ -57,7 +66,6 @@ def train_jointly(run: Run, names: list[str]) -> int:
 
 
 def _run(context: RunContext, names: list[str]) -> int:
-    """Does the work of `train_jointly`, in a folder that has been tidied."""
     config, folder, frozen = context.config, context.folder, context.frozen
     requested, trained = context.requested_networks(names), context.networks.exists
     if folder.team.leads:
@@ -108,7 +116,7 @@ def _run(context: RunContext, names: list[str]) -> int:
         """Writes one image's results from the shared networks."""
         folder.require()
         prepared = dataclasses.replace(by_name[name], settings=task.settings)  # so that programs are shared
-        own = loop.own_history(history, prepared.name)
+        own = [{k: row[k] for k in loop.POSITION} | row["images"][prepared.name] for row in history if "images" in row]
         explain.write(
             explain.reconstruct(params, prepared, frozen, grader, history=own),
             folder.result(prepared.name),

@@ -28,12 +28,13 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.files import atomic_bytes, atomic_file, remove_folder, spare_unreadable
 from gan2shape_jax.lift import model_file, samples, view_training
 from gan2shape_jax.lift import task as task_lib
-from gan2shape_jax.lift.detail_training import DetailTraining, detail_training_of
+from gan2shape_jax.lift.detail_training import DetailTraining
 from gan2shape_jax.method import models, pose_edit
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8, write_png
@@ -56,16 +57,13 @@ def lift_gan(run: Run, names: Sequence[str]) -> None:
       UserError: a file is unusable.
       DivergedError: the loss is not finite, or the networks collapse, a second time.
     """
-    if not (run.networks.exists and _has_model(run)):
-        with run_context(run) as context:
-            _Lift(**vars(context)).make_model(names)
-
-
-def _has_model(run: Run) -> bool:
-    """Whether a lift's model has been written; one that cannot be read is set aside, and made from the networks."""
-    model = run.folder.root / model_file.NAME
-    spare_unreadable(model, model_file.read_facts)
-    return model.is_file() and model_file.read_facts(model) is not None
+    if run.networks.exists:
+        model = run.folder.root / model_file.NAME
+        spare_unreadable(model, model_file.read_model)  # it is made again, from the networks
+        if model_file.read_model(model):
+            return
+    with run_context(run) as context:
+        _Lift(**vars(context)).make_model(names)
 
 
 def detail_run(config: ConfigDict) -> ConfigDict | None:
@@ -150,7 +148,8 @@ class _Lift(RunContext):
         """Trains to the end, from the newest checkpoint or from scratch."""
         config = self.config
         initial, edit = self._begun
-        hooks = {"returns": self._returns(), "on_collected": self._report, "pose_edit": edit, "log": self.monitor.log}
+        collected = functools.partial(self._report, "collecting samples", "images")
+        hooks = {"returns": self._returns(), "on_collected": collected, "pose_edit": edit, "log": self.monitor.log}
         task = task_of(config, self.architecture, self.frozen, **hooks)
         if note := devices.padding_note(task.replicas, devices.mesh_of(task.replicas, jax.devices()), "batches"):
             self.monitor.log(note)
@@ -179,10 +178,9 @@ class _Lift(RunContext):
         if models.DETAIL not in params:
             params |= models.init_detail(key_of(maker.key, Stream.DETAIL), settings)
         images = [data.load_item(config, name, run_parser=False).image for name in names]
-        task = detail_training_of(
+        task = DetailTraining(
             maker,
-            settings,
-            pairs=config.schedule.batches_per_iteration,
+            changed(settings, fresh_samples=config.schedule.batches_per_iteration),  # of which each has a partner
             average=config.lift.average,
             held_out=maker.examples(Stream.HELD_OUT_SAMPLE, range(config.lift.held_out)),
             photographs=to_uint8(np.stack(images)) if images else None,
@@ -203,18 +201,11 @@ class _Lift(RunContext):
         )
         atomic_bytes(root / model_file.NAME, content)
 
-    def _report(self, done: int, count: int) -> None:
-        """Reports every tenth of the way how many images have their samples, and responds to Ctrl-C."""
+    def _report(self, what: str, unit: str, done: int, count: int) -> None:
+        """Reports every tenth of the way how far work is, and responds to Ctrl-C."""
         self.monitor.check()
-        if done % -(-count // 10) == 0:
-            self.monitor.log(f"collecting samples: {done} of {count} images")
-
-    def _report_of_views(self, number: int) -> None:
-        """Reports every tenth of the way how far V has been taught, and responds to Ctrl-C."""
-        self.monitor.check()
-        iterations = self.config.lift.view_iterations
-        if number and number % -(-iterations // 10) == 0:
-            self.monitor.log(f"teaching V: {number} of {iterations} iterations")
+        if done and done % -(-count // 10) == 0:
+            self.monitor.log(f"{what}: {done} of {count} {unit}")
 
     def write_model(self) -> None:
         """Turns the trained networks into a model file."""
@@ -226,7 +217,8 @@ class _Lift(RunContext):
         params = network_files.load_networks(self.folder.networks, like, maker.settings)
         if iterations := config.lift.view_iterations:
             self.monitor.log(f"teaching V by turned samples, {iterations} iterations")
-            params = view_training.taught(config, params, maker, on_iteration=self._report_of_views)
+            told = functools.partial(self._report, "teaching V", "iterations", count=iterations)
+            params = view_training.taught(config, params, maker, on_iteration=told)
         self.monitor.log(f"measuring views, lights and errors on {config.lift.measured} fresh samples")
         held_out = maker.examples(Stream.HELD_OUT_SAMPLE, range(config.lift.held_out))
         landmarks, configuration = measured_landmarks(config, params, maker), self.identity.fingerprint

@@ -66,13 +66,8 @@ def load_frozen(
         distances={name: perceptual.load(name, config) for name in distances if perceptual.named(name).load},
         mean_w=mean_latent(weights, architecture) if config.gan.truncation < 1 or plan.recipe.lifts else None,
     )
-    frozen = dataclasses.replace(frozen, pose_edit=jax.tree.map(jnp.asarray, plan.pose_edit))
-    return architecture, with_landmarks(frozen, plan)
-
-
-def with_landmarks(frozen: FrozenModels, plan: Plan) -> FrozenModels:
-    """Returns frozen arrays with where landmarks are on the plan's model, if they were measured."""
-    return dataclasses.replace(frozen, landmarks=jax.tree.map(jnp.asarray, plan.landmarks))
+    of_model = jax.tree.map(jnp.asarray, {"pose_edit": plan.pose_edit, "landmarks": plan.landmarks})
+    return architecture, dataclasses.replace(frozen, **of_model)
 
 
 def initial_params(plan: Plan, settings: Settings) -> models.Params:

@@ -60,7 +60,7 @@ class Monitor(contextlib.ExitStack):
             console=self.console,
         )
         self._count, self._begun = 0, 0  # images: to do, begun
-        self._speed = _Speed(schedule)
+        self._timed = 0.0, 0.0  # seconds, and the work done in them, between reports of one phase
         self._reported = -_EVERY_S
 
     def __enter__(self) -> Monitor:
@@ -82,13 +82,19 @@ class Monitor(contextlib.ExitStack):
         """Notes how many images are to be done, for the time that is left."""
         self._count = count
 
-    def _left(self, phase: Phase, done: int) -> str:
-        """Returns which image of all is under way and, once that is known, how long the rest takes."""
+    def _left(self, done: float) -> str:
+        """Returns which image of all is under way and, once it can be told, how long the rest takes.
+
+        `done` is the work done on this image; that of all iterations takes equally long, and what comes between them,
+        such as compiling, is left out.
+        """
         count = max(self._count, self._begun)
         place = f"{self._begun} of {count}" if count > 1 else ""
-        seconds = self._speed.left(phase, done, count - self._begun)
-        about = "" if seconds is None else f"{_about(seconds)} left"
-        return ", ".join(filter(None, [place, about]))
+        seconds, timed = self._timed
+        if timed < _MEASURED * self._whole:
+            return place
+        left = (self._whole * (count - self._begun + 1) - done) * seconds / timed
+        return ", ".join(filter(None, [place, f"{_about(left)} left"]))
 
     @contextlib.contextmanager
     def watch(self, title: str) -> Iterator[Watcher]:
@@ -98,16 +104,19 @@ class Monitor(contextlib.ExitStack):
             self._begun += 1  # also one that fails
             row = self._bars.add_task(one_line(title), total=max(self._count, self._begun), phase="", loss="-", left="")
             stack.callback(self._bars.remove_task, row)
-            self._speed.begin(self.console.get_time())
+            last: tuple[Phase, float, float] | None = None  # the last report: phase, when, the work done
             curves = _Curves(self._schedule, self._tensorboard / title) if self._tensorboard else None
             if curves:
                 stack.enter_context(curves)
 
             def progress(phase: Phase, done: int, loss: float | None) -> None:
-                share, now = (self._cost(phase.number) + phase.kind.cost * done) / self._whole, self.console.get_time()
-                self._speed.note(now, phase, done)
-                left = self._left(phase, done)
-                self._bars.update(row, completed=before + share, phase=phase.label, left=left)
+                nonlocal last
+                work, now = self._cost(phase.number) + phase.kind.cost * done, self.console.get_time()
+                if last and last[0] == phase:
+                    self._timed = self._timed[0] + now - last[1], self._timed[1] + work - last[2]
+                last = phase, now, work
+                left = self._left(work)
+                self._bars.update(row, completed=before + work / self._whole, phase=phase.label, left=left)
                 if loss is not None:
                     self._bars.update(row, loss=f"{loss:.4f}")
                 if not self.console.is_terminal and (loss is not None or now - self._reported >= _EVERY_S):
@@ -138,58 +147,6 @@ def _about(seconds: float) -> str:
     if seconds >= 90:
         return f"about {seconds / 60:.0f} minutes"
     return f"about {seconds:.0f} seconds" if seconds >= 10 else "a few seconds"
-
-
-class _Speed:
-    """How long iterations take, and what comes between them, from the times at which progress was reported.
-
-    What precedes the first report of a phase is no iteration's time: its program may have been compiled, and its
-    samples collected. Of later images it counts as what comes between iterations, of the first ones not at all.
-    """
-
-    def __init__(self, schedule: tuple[Phase, ...]):
-        self._schedule = schedule
-        self._timed: dict[str, tuple[float, int]] = {}  # seconds, and iterations, by the step's name
-        self._between: list[float] = []  # seconds of each image that is done, but for the first one
-        self._image = (0.0, 0.0)  # of the image under way: when it began, seconds of its iterations
-        self._last: tuple[float, int, int] | None = None  # its last report: when, the phase's number, iterations done
-        self._begun = 0  # images
-
-    def begin(self, now: float) -> None:
-        """Notes when an image begins; those before it are done."""
-        begun, iterations = self._image
-        if self._begun > 1:
-            self._between.append(max(now - begun - iterations, 0))
-        self._image, self._last, self._begun = (now, 0.0), None, self._begun + 1
-
-    def note(self, now: float, phase: Phase, done: int) -> None:
-        """Notes that this many iterations of a phase are done."""
-        if self._last is not None and self._last[1] == phase.number:
-            (begun, iterations), (before, _, first) = self._image, self._last
-            seconds, count = self._timed.get(phase.step, (0.0, 0))
-            self._timed[phase.step] = seconds + now - before, count + done - first
-            self._image = begun, iterations + now - before
-        self._last = now, phase.number, done
-
-    def left(self, phase: Phase, done: int, others: int) -> float | None:
-        """Returns the seconds that are left of the image under way, in this iteration, and of `others`.
-
-        None until it is known how long a tenth of an image takes.
-        """
-        costs = {phase.step: phase.kind.cost for phase in self._schedule}
-        work = sum(costs[step] * count for step, (_, count) in self._timed.items())
-        if not work or work < _MEASURED * sum(phase.cost for phase in self._schedule):
-            return None
-        usual = sum(seconds for seconds, _ in self._timed.values()) / work  # for steps that have not been reached
-
-        def takes(phase: Phase, iterations: int) -> float:
-            seconds, count = self._timed.get(phase.step, (0.0, 0))
-            return iterations * (seconds / count if count else usual * phase.kind.cost)
-
-        image = [takes(phase, phase.iterations) for phase in self._schedule]
-        rest = takes(phase, phase.iterations - done) + sum(image[phase.number + 1 :])
-        between = sum(self._between) / len(self._between) if self._between else 0.0
-        return rest + others * (sum(image) + between)
 
 
 class _Curves(contextlib.ExitStack):

@@ -27,7 +27,7 @@ from gan2shape_jax.training.resume import Requested
 
 # Takes the place of the step's name in the history's first row, which has the errors before any training.
 START = "start"
-_POSITION = ("phase", "stage", "step", "iteration")
+POSITION = ("phase", "stage", "step", "iteration")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,11 +189,21 @@ def _run_phase(
 
 
 def _log(task: task_lib.Task, phase: Phase, progress: _Progress, watcher: Watcher) -> float:
-    """Adds a row to the history, of the phase's latest iterations; returns its loss."""
-    view, errors = task.examine(progress.state, phase, progress.iteration)
-    row = _row(phase, progress.iteration, task.averages(progress.recent), errors)
+    """Adds a row to the history, of the phase's latest iterations; returns its loss.
+
+    Raises `DivergedError` if the loss is not finite.
+    """
+    done, scalars = progress.iteration, task.averages(progress.recent)
+    view, errors = task.examine(progress.state, phase, done)
+    row: dict[str, Any] = {"phase": phase.number, "stage": phase.stage, "step": phase.step, "iteration": done}
+    row |= scalars | errors
+    if not np.isfinite(row["loss"]):
+        raise DivergedError(
+            f"the loss became {row['loss']} in {phase.label}, iteration {done}; check the "
+            "image, its latent and the GAN's weights, or lower config.optimizer.learning_rate"
+        )
     progress.note(row, watcher)
-    if progress.iteration == phase.iterations and view is not None:
+    if done == phase.iterations and view is not None:
         watcher.on_phase_end(phase, view)
     return float(row["loss"])
 
@@ -212,22 +222,3 @@ def train(
     task = task_lib.OneImage(jax.device_put(prepared.context(frozen)), axis=True)
     state, history = run_schedule(task, schedule, initial, folder, cadence, watcher, requested)
     return Trained(jax.tree.map(lambda leaf: leaf[0], state), history)
-
-
-def _row(phase: Phase, done: int, scalars: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
-    """Returns a row of the history; raises `DivergedError` if its loss is not finite."""
-    row: dict[str, Any] = {"phase": phase.number, "stage": phase.stage, "step": phase.step, "iteration": done}
-    row |= scalars | errors
-    if "images" in scalars and "images" in errors:
-        row["images"] = {name: own | errors["images"][name] for name, own in scalars["images"].items()}
-    if not np.isfinite(row.get("loss", 0.0)):
-        raise DivergedError(
-            f"the loss became {row['loss']} in {phase.label}, iteration {done}; check the "
-            "image, its latent and the GAN's weights, or lower config.optimizer.learning_rate"
-        )
-    return row
-
-
-def own_history(history: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Returns one image's positions, losses and errors from the rows that have them."""
-    return [{key: row[key] for key in _POSITION} | row["images"][name] for row in history if "images" in row]

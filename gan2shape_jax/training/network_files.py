@@ -154,15 +154,6 @@ def params_from_torch(module: Network, state: Mapping[str, np.ndarray]) -> dict[
     return dict(unflatten_dict({path: jnp.asarray(ours[path].reshape(shapes[path].shape)) for path in ours}))
 
 
-def params_to_torch(module: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns the original's tensors as NumPy arrays, keyed by its names: the inverse of `params_from_torch`."""
-    flat = flatten_dict(params)
-    return {
-        name: np.asarray(flat[path]).reshape([shape[axis] for axis in axes]).transpose(np.argsort(axes))
-        for path, (name, shape, axes) in torch_tensors(module).items()
-    }
-
-
 class TorchTensor(NamedTuple):
     """A parameter as the original has it."""
 

@@ -334,20 +334,6 @@ def stacked(examples: Sequence[Example]) -> Example:
     return devices.stack(alike)
 
 
-def require_enough(images: int, collect_iters: int) -> None:
-    """Raises `UserError` if there are too few images, or too few batches of samples for them."""
-    if images < 2:
-        raise UserError(
-            f"joint training needs at least two images, but the list has {images}: "
-            "reconstruct one image with config.recipe='train'"
-        )
-    if collect_iters < images:
-        raise UserError(
-            f"config.sampling.collect_iters is {collect_iters}, but each of the {images} images needs "
-            f"a batch of samples: set at least {images}"
-        )
-
-
 def require_one_size(sides: Mapping[str, int]) -> None:
     """Raises `UserError` where images that are cropped have sides, in pixels, of different lengths.
 
@@ -374,10 +360,8 @@ def shared(
     """Returns the task of training on these images together; see `Shared` for what is not told here.
 
     `collect_iters` counts the batches of samples of all images; each image gets the same whole number of them. `more`
-    are `reference`, `different`, `on_collected` and `project`. Raises `UserError`: fewer than two images, fewer batches
-    than images, or images that cannot share a program.
+    are `reference`, `different`, `on_collected` and `project`. Raises `UserError`: the images cannot share a program.
     """
-    require_enough(len(images), collect_iters)
     require_one_size({image.name: image.settings.original_size for image in images})
     return Shared(
         names=tuple(image.name for image in images),

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -38,13 +38,8 @@ def means(scalars: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {name: float(np.mean([float(row[name]) for row in rows])) for name in (rows[-1] if rows else ())}
 
 
-@runtime_checkable
 class Task(Protocol):
     """What a loop trains."""
-
-    @property
-    def settings(self) -> settings_lib.Settings:
-        """The settings, shared by all images."""
 
     @property
     def window(self) -> int:

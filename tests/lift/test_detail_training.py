@@ -21,6 +21,7 @@ from gan2shape_jax.io.weights import safetensors_bytes
 from gan2shape_jax.lift import detail_training, model_file, samples
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
+from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.streams import Stream
 from gan2shape_jax.run import experiment, lift, prepare
 from gan2shape_jax.run.recipe import RECIPES, resolve
@@ -134,10 +135,10 @@ def test_the_model_is_the_old_one_with_a_network_more(lifted, taught):
     assert {name.split("/")[0] for name in after.keys() - before.keys()} == {"detail"}
     for name, tensor in before.items():
         np.testing.assert_array_equal(after[name], tensor)
-    facts = model_file.read_facts(taught / "model.safetensors")
+    facts = model_file.read_model(taught / "model.safetensors").facts
     assert facts.training["detail"]["pictures"] == 16
     assert dataclasses.replace(facts, training={}) == dataclasses.replace(
-        model_file.read_facts(pathlib.Path(lifted[0].networks.pretrained)), training={}
+        model_file.read_model(pathlib.Path(lifted[0].networks.pretrained)).facts, training={}
     )
     rows = json.loads((taught / "history.json").read_text())
     assert [row["pictures"] for row in rows] == [0, 8, 16] and rows[-1]["loss"] < 1
@@ -155,10 +156,14 @@ def test_an_interruption_changes_nothing(lifted, tmp_path):
     rows = []
 
     def run(name, watcher):
-        task = detail_training.detail_training_of(
-            *(maker, settings), pairs=2, average=0.9, held_out=maker.examples(Stream.HELD_OUT_SAMPLE, [0]),
-            photographs=None, on_row=lambda detail, pictures: rows.append(pictures),
-        )  # fmt: skip
+        task = detail_training.DetailTraining(
+            maker,
+            changed(settings, fresh_samples=2),
+            average=0.9,
+            held_out=maker.examples(Stream.HELD_OUT_SAMPLE, [0]),
+            photographs=None,
+            on_row=lambda detail, pictures: rows.append(pictures),
+        )
         return loop.run_schedule(task, (phase,), initial, tmp_path / name, Cadence(2, 2, 1, 2), watcher)
 
     whole = run("whole", Watcher())
@@ -283,7 +288,7 @@ def test_photographs_are_among_the_pictures_of_a_run(lifted, tmp_path, monkeypat
         arguments.append(more["photographs"])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lift, "detail_training_of", begun)
+    monkeypatch.setattr(lift, "DetailTraining", begun)
     with pytest.raises(KeyboardInterrupt):
         experiment.run_experiment(config)
     assert arguments[0].shape == (1, 32, 32, 3) and arguments[0].dtype == np.uint8

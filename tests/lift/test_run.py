@@ -49,7 +49,7 @@ def test_it_ends_with_the_detail_of_the_albedo_and_does_nothing_twice(finished):
     config, root = finished
     lifted, ended = (safetensors.numpy.load_file(folder / "model.safetensors") for folder in (root, root / "detail"))
     assert {name.split("/")[0] for name in ended.keys() - lifted.keys()} == {"detail"}
-    assert model_file.read_facts(root / "detail" / "model.safetensors").training["detail"]["pictures"] == 16
+    assert model_file.read_model(root / "detail" / "model.safetensors").facts.training["detail"]["pictures"] == 16
     files = {path: path.stat().st_mtime_ns for path in root.rglob("*.safetensors")}
     assert experiment.run_experiment(config) == 0
     assert files == {path: path.stat().st_mtime_ns for path in root.rglob("*.safetensors")}
@@ -73,12 +73,12 @@ def test_networks_of_a_lift_go_on_without_an_anchor(finished, tmp_path, monkeypa
     moved = {name.split("/")[0] for name in after if not np.allclose(before[name], after[name], rtol=1e-5, atol=1e-8)}
     # The encoder moves in step 2, as in any stage; V only where it is taught, before the first.
     assert moved == {"depth", "albedo", "light", "encoder"} | ({"view"} if turns else set())
-    assert model_file.read_facts(root / "model.safetensors") is not None
+    assert model_file.read_model(root / "model.safetensors") is not None
 
 
 def test_the_model_says_what_it_is_of(finished):
     config, root = finished
-    facts = model_file.read_facts(root / "model.safetensors")
+    facts = model_file.read_model(root / "model.safetensors").facts
     tensors = safetensors.numpy.load_file(root / "model.safetensors")
     statistics = {name: tensors[f"statistics/{name}"] for name in model_file.STATISTICS}
     assert facts.category == "ictface" and facts.gan_sha256 == sha256(config.gan.checkpoint)
@@ -176,7 +176,7 @@ def test_models_of_another_version_or_damaged_are_refused(finished, tmp_path, ol
     path = tmp_path / "model.safetensors"
     path.write_bytes(content.replace(old, new))
     with pytest.raises(UserError, match=told):
-        model_file.read_facts(path)
+        model_file.read_model(path)
 
 
 def test_a_collapse_goes_back_to_the_last_good_checkpoint(finished, tmp_path, monkeypatch, capsys):

@@ -21,7 +21,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import Context, initial_state
 from gan2shape_jax.results import load
-from gan2shape_jax.run import experiment
+from gan2shape_jax.run import experiment, joint
 from gan2shape_jax.run.recipe import RECIPES
 from gan2shape_jax.training import devices, loop
 from gan2shape_jax.training import shared as shared_lib
@@ -33,7 +33,7 @@ CADENCE = Cadence(checkpoint=2, log=2, per_call=1, keep=2)
 
 
 def _config(folder, **fields):
-    fields |= {"recipe": "joint", "schedule__use_mask": True, "sampling__collect_iters": 7}
+    fields = {"recipe": "joint", "schedule__use_mask": True, "sampling__collect_iters": 7} | fields
     return tiny_config(folder, names=NAMES, **fields)
 
 
@@ -207,12 +207,12 @@ def test_latents_in_w_and_w_plus_are_trained_together_as_the_same_points(parts):
     assert shared_lib.stacked(examples).latent.ndim == 3  # as they are
 
 
-def test_images_that_cannot_be_trained_together_are_refused(parts):
-    group = parts[0]
+def test_images_that_cannot_be_trained_together_are_refused(parts, tmp_path):
+    group, few = parts[0], _config(tmp_path, sampling__collect_iters=2)
     with pytest.raises(UserError, match="at least two images, but the list has 1"):
-        _gather(parts, group[:1])
+        joint.require_enough_for(few, ["001.png"])
     with pytest.raises(UserError, match=r"collect_iters is 2, but each of the 3 images .* at least 3"):
-        _gather(parts, collect_iters=2)
+        joint.require_enough_for(few, ["001.png", "005.png", "006.png"])
     larger = dataclasses.replace(group[1], settings=dataclasses.replace(group[1].settings, original_size=256))
     with pytest.raises(UserError, match="images of one size: 001 has 32 pixels, and 005 another number"):
         _gather(parts, [group[0], larger])

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from flax.traverse_util import flatten_dict
 from torch import nn
 from torch.nn import functional
 
@@ -23,7 +24,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import STEPS
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Example
-from gan2shape_jax.training.network_files import params_to_torch
+from gan2shape_jax.training.network_files import torch_tensors
 
 from . import networks, scene
 from .stylegan2 import Discriminator, Generator
@@ -178,8 +179,11 @@ def networks_of(params: models.Params, settings: Settings) -> nn.ModuleDict:
         }
     )
     for name, module in models.modules(settings).items():
-        state = params_to_torch(module, params[name])
-        modules[name].load_state_dict({key: _tensor(value) for key, value in state.items()})
+        flat, state = flatten_dict(params[name]), {}
+        for path, (key, shape, axes) in torch_tensors(module).items():
+            own = np.asarray(flat[path]).reshape([shape[axis] for axis in axes])
+            state[key] = _tensor(own.transpose(np.argsort(axes)))
+        modules[name].load_state_dict(state)
     return modules
 
 
