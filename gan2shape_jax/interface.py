@@ -45,6 +45,7 @@ from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.state import PreparedImage, Step
 from gan2shape_jax.photos import explain, judge, pipeline, together
 from gan2shape_jax.photos.find import LEAST_SIDE, NoDetectionError, absence, find, is_found, person_note, subjects_of
+from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.platforms import default_numerics, in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
@@ -327,8 +328,8 @@ def photo(
     """Finds the object in a photo of any size and reconstructs it, as `gan2shape-jax photo` does; writes no files.
 
     Args:
-      path: the photo's file. Of a list of files, which show one object (`gan2shape-jax photo --together`), the usable
-        ones give one shape; `box`, `which`, `mask`, `refine` and `anyway` are for a single photo.
+      path: the photo's file. A list of files, or a video, shows one object (`gan2shape-jax photo --together`): what is
+        usable of it gives one shape; `box`, `which`, `mask`, `refine` and `anyway` are for a single photo.
       model: what it shows, see `load_model`.
       box: x, y, side of the crop, its centre and side in pixels of the upright photo, and perhaps its turn, degrees
         clockwise; without it the object is searched for.
@@ -347,11 +348,12 @@ def photo(
       ArgumentError: a box of another length or range, no photo, or several with what is for one (a `ValueError` too).
       UserError: a file or the model is unusable, nothing is found, or there is no object of this number.
     """
-    if not isinstance(path, (str, os.PathLike)):
+    several = not isinstance(path, (str, os.PathLike))
+    if several or is_video(path):
         single = {"box": box, "which": which, "mask": mask, "refine": refine or None, "anyway": anyway or None}
         if wrong := [name for name, value in single.items() if value is not None]:
-            raise ArgumentError(f"{wrong[0]} is for a single photo, not for a list")
-        return _photo_together(list(path), model)
+            raise ArgumentError(f"{wrong[0]} is for a single photo, not for several or a video")
+        return _photo_together(list(path) if several else [path], model)
     if box is not None and len(box) not in (3, 4):
         raise ArgumentError(f"box has {len(box)} numbers: it must be x, y, side or x, y, side, roll")
     place = None if box is None else CropBox(*box)
@@ -519,7 +521,7 @@ class Model:
         for number, (one, own) in enumerate(zip(images, masks, strict=True), start=1):
             item, _ = _item(self.config, one, own, None, f"{name}-{number}")
             shots.append(together.Shot(item.name, self.networks.reconstruct(item)))
-        chosen = together.Gathered(together.spread(shots, together.MOST), len(shots))
+        chosen = together.Gathered(together.spread(shots), len(shots))
         result, _ = together.reconstruct(chosen, self.networks, name=name)
         return dataclasses.replace(result, _write=write)
 

@@ -8,6 +8,7 @@ it the photographs' own colours.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.photos import judge, pipeline
 from gan2shape_jax.photos.explain import Predictor
 from gan2shape_jax.photos.find import LEAST_SIDE, Subject, find, is_found, subjects_of
+from gan2shape_jax.photos.frames import chosen, frames, is_video
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.results.result import Photograph
@@ -38,6 +40,7 @@ from gan2shape_jax.results.result import Photograph
 MOST = 24  # photographs that a shape is fitted to: more take longer, and tell nothing new
 _ALIKE_DEG = 20.0  # spread of the views below which none is from the side
 _GREY = 3.0  # mean difference of a crop's colours, of 255, below which it is black and white
+_FRAMES = 2 * MOST  # of a video, among which there is a choice
 _TOLD, _LISTED = 3, 10  # photographs that a verdict names, and an error
 
 
@@ -50,11 +53,28 @@ class Source(NamedTuple):
 
 
 def sources_of(paths: Sequence[pathlib.Path], *, foreign: bool = False) -> list[Source]:
-    """Returns the photographs in files; one that is written to later is refused where it is opened."""
+    """Returns the photographs in files, and frames of videos; opening one that was written to meanwhile is an error."""
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
-    return [_source(name, path, foreign=foreign) for name, path in zip(names, paths, strict=True)]
+    sources: list[Source] = []
+    for name, path in zip(names, paths, strict=True):
+        sources += _frames_of(name, path) if is_video(path) else [_source(name, path, foreign=foreign)]
+    return sources
+
+
+def _frames_of(name: str, path: pathlib.Path) -> list[Source]:
+    """Returns frames of a video; where it cannot be read, one photograph that cannot be opened."""
+    digest = sha256(path)
+    try:
+        found = frames(path, _FRAMES)
+    except UserError as error:
+        return [Source(name, functools.partial(_refuse, error), digest)]
+    return [Source(frame, lambda picture=picture: picture, f"{digest} {frame}") for frame, picture in found]
+
+
+def _refuse(error: UserError) -> Picture:
+    raise error
 
 
 def _source(name: str, path: pathlib.Path, *, foreign: bool) -> Source:
@@ -130,9 +150,9 @@ def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str],
     if not shots:
         more = f"; and {len(left_out) - _LISTED} more" if len(left_out) > _LISTED else ""
         raise UserError(f"none of these photographs can be used: {'; '.join(left_out[:_LISTED])}{more}")
-    if len(chosen := spread(shots, MOST)) < len(shots):
-        leave_out(f"{len(chosen)} of {len(shots)} are used: the sharpest, spread over the views")
-    return Gathered(chosen, len(known), left_out)
+    if len(some := spread(shots)) < len(shots):
+        leave_out(f"{len(some)} of {len(shots)} are used: sharp ones, spread over the views")
+    return Gathered(some, len(known), left_out)
 
 
 def same_person(photos: Sequence[Sequence[Subject]]) -> list[int | None]:
@@ -150,17 +170,11 @@ def _in_colour(shots: list[Shot], leave_out: Callable[[str], None]) -> list[Shot
     return list(itertools.compress(shots, coloured))
 
 
-def spread(shots: Sequence[Shot], most: int) -> list[Shot]:
-    """Returns so many photographs, evenly over the views: of the two most alike, the less sharp one goes, and again."""
-    kept = list(range(len(shots)))
-    angles = np.degrees([shot.result.view[:2] for shot in shots])
-    apart = np.linalg.norm(angles[:, None] - angles[None], axis=-1) + np.diag(np.full(len(shots), np.inf))
+def spread(shots: Sequence[Shot]) -> list[Shot]:
+    """Returns `MOST` photographs at most, sharp ones, evenly over the views."""
     blur = [shot.result.metrics.get("trust", {}).get("measured", {}).get("blur", 0.0) for shot in shots]
-    while len(kept) > most:
-        some = apart[np.ix_(kept, kept)]
-        pair = [kept[k] for k in np.unravel_index(np.argmin(some), some.shape)]
-        kept.remove(max(pair, key=lambda k: blur[k]))
-    return [shots[k] for k in kept]
+    sharpness = np.clip(1 - np.array(blur), 0, None)
+    return [shots[k] for k in chosen(np.stack([shot.result.view for shot in shots]), sharpness, MOST)]
 
 
 def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple[Reconstruction, list[Shot]]:

@@ -30,6 +30,7 @@ from gan2shape_jax.io.output_folders import RUN, require_output_folder
 from gan2shape_jax.photos import judge
 from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import Finder, NoDetectionError
+from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.pipeline import PhotoModel, Refiner, load_photo_model, load_refiner
 from gan2shape_jax.photos.together import gather, sources_of
 from gan2shape_jax.results import Row, load_metrics, print_table
@@ -48,6 +49,7 @@ examples:
   gan2shape-jax photo me.jpg --open
   gan2shape-jax photo holiday/*.jpg --out results/holiday
   gan2shape-jax photo front.jpg left.jpg right.jpg --together --out me    # one person, one shape
+  gan2shape-jax photo turn.mp4            # a head that turns: likewise
   gan2shape-jax photo cat.jpg --model my_cats.py --refine
   gan2shape-jax photo group.jpg            # everybody: group-1, group-2, ... from left to right
   gan2shape-jax photo group.jpg --which 2
@@ -59,7 +61,8 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status, 1 if a photo failed or none was reconstructed."""
     parser = option_types.parser("photo", _DESCRIPTION, _EPILOG)
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders or patterns such as 'in/*.jpg'")
+    about = "files, folders or patterns such as 'in/*.jpg'; or one video, whose frames are taken --together"
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help=about)
     about = (
         "the photos show one person, or one thing: makes one result of all; best from the front and turned to both "
         "sides, as far as 45 degrees"
@@ -98,9 +101,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     require_applications()
     options.out = options.out or pathlib.Path(_OUT)
+    if not options.together and (videos := [path for path in options.photos if is_video(path)]):
+        if len(options.photos) > 1:
+            raise ConfigError(f"{videos[0]} is a video, which shows one person: name it alone, or add --together")
+        options.together = True
     alone = ("refine", "box", "which", "mask", "latent", "anyway", "cluster")
     if options.together and (named := [f"--{name}" for name in alone if getattr(options, name)]):
-        raise ConfigError(f"{named[0]} is for photos that are reconstructed one by one, without --together")
+        raise ConfigError(f"{named[0]} is for photos that are reconstructed one by one, not together")
     if options.cluster:
         return _on_cluster(options)
     if remote := [place for place in (*options.photos, os.fspath(options.out)) if "://" in place]:
@@ -158,6 +165,7 @@ def _reconstruct_together(
     """Makes one result of all photos, unless it is there; returns the exit status."""
     name, place = together.name_of(options.photos[0], paths[0], config)
     sources, out = sources_of(paths), pathlib.Path(config.workdir)
+    _say(f"{len(sources)} photographs of one {model.finder.kind}")
     digest = together.digest_of(sources)
     decision = together.decided(config, name, digest)
     gathered = None if decision.exists else gather(sources, model, log=_say)

@@ -24,6 +24,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import read_object
 from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.photos import judge, together
+from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.photos.together import Gathered, Shot, Source
 from gan2shape_jax.results.pictures import encoded, strip
@@ -39,10 +40,10 @@ _IN_A_ROW = 6
 def name_of(argument: str, path: pathlib.Path, config: ConfigDict) -> tuple[str, pathlib.Path]:
     """Returns what a result is filed under and its place, by the first argument and the first photo of it.
 
-    It is the folder's name, or the file's with `-together`: a photo may have a result of its own.
+    It is the folder's or video's name, or that of the photo with `-together`, which may have a result of its own.
     """
     place = pathlib.Path(argument)
-    if not place.is_dir():
+    if not place.is_dir() and not is_video(place):
         place = path.with_name(f"{path.stem}-together")
     place = pathlib.Path(place.resolve())
     return naming.names_for([place], folder.names_in(pathlib.Path(config.workdir)))[0], place
@@ -62,9 +63,9 @@ def decided(config: ConfigDict, name: str, digest: str) -> Decision:
             record = read_object(pathlib.Path(config.workdir, folder.FOLDER, f"{name}.json"), "the record of a photo")
             _, own = read_identity(out.result(name) / "config.json")
             existing = dataclasses.replace(existing, made_with=own.computed, drawing=own.drawing)
-            if record.get("photographs_sha256") != digest:
+            if record["photo"]["sha256"] != digest:
                 existing = Existing(fault="it is of other photographs")
-        except (OSError, UserError) as error:
+        except (OSError, UserError, KeyError, TypeError) as error:
             existing = dataclasses.replace(existing, fault=str(error))
     return decide(existing, Requested(identity.computed, identity.drawing, replaces=True))
 
@@ -126,10 +127,9 @@ def _parts(name: str, place: pathlib.Path, digest: str, gathered: Gathered, shot
     assert front is not None
     sheet = strip([framed[k : k + _IN_A_ROW] for k in range(0, len(framed), _IN_A_ROW)])
     record = {
-        "photo": {"name": name, "path": str(place)},
+        "photo": {"name": name, "path": str(place), "sha256": digest},
         "box": photographs[0]["box"],
         "photographs": photographs,
-        "photographs_sha256": digest,
         "left_out": list(gathered.left_out),
     }
     return {

@@ -11,7 +11,7 @@ from gan2shape_jax.apps.photo import together
 from gan2shape_jax.config import load_config
 from gan2shape_jax.main import main
 from gan2shape_jax.photos.together import sources_of
-from gan2shape_jax.results import load
+from gan2shape_jax.results import load, pictures
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,22 @@ def test_what_has_no_meaning_for_several_photographs_is_refused(tmp_path, monkey
         Image.new("RGB", (20, 20)).save(name)
     assert main(["photo", "a.png", "--together", *options]) == 1
     said = capsys.readouterr().err
-    assert said == f"error: {options[0]} is for photos that are reconstructed one by one, without --together\n"
+    assert said == f"error: {options[0]} is for photos that are reconstructed one by one, not together\n"
     assert sorted(os.listdir()) == ["a.png", "m.png"]
+
+
+def test_a_video_is_named_alone_or_taken_together_with_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pictures.write_animation(tmp_path / "turn.mp4", np.zeros((2, 32, 32, 3), np.uint8), fps=5)
+    Image.new("RGB", (20, 20)).save("a.png")
+    assert main(["photo", "a.png", "turn.mp4"]) == 1
+    said = capsys.readouterr().err
+    assert said == "error: turn.mp4 is a video, which shows one person: name it alone, or add --together\n"
+    assert main(["turn.mp4", "--refine"]) == 1
+    assert "--refine is for photos that are reconstructed one by one, not together" in capsys.readouterr().err
+    config = load_config("ictface").unlock()
+    config.workdir = "out"
+    assert together.name_of("turn.mp4", tmp_path / "turn.mp4", config) == ("turn", tmp_path / "turn.mp4")
 
 
 def test_a_result_is_named_after_the_folder_or_the_first_photo(tmp_path):
