@@ -49,7 +49,7 @@ from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.platforms import default_numerics, in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
-from gan2shape_jax.run import prepare, runtime
+from gan2shape_jax.run import inputs, runtime
 from gan2shape_jax.run.folder import require_no_pattern
 from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.run.report import Monitor
@@ -119,7 +119,7 @@ class Gan:
     @default_numerics()
     def mean_latent(self) -> Float[np.ndarray, "w"]:
         """The mean latent (W,), whose image is the most typical one; always the same for a given GAN."""
-        return np.asarray(prepare.mean_latent(self.weights, self.architecture))[0]
+        return np.asarray(inputs.mean_latent(self.weights, self.architecture))[0]
 
     @default_numerics()
     def sample(
@@ -263,15 +263,15 @@ def reconstruct(
         runtime.add_flag("--xla_gpu_deterministic_ops=true")
     item, picture = _item(chosen, image, mask, true_depth, name)
     w = None if latent is None else latent_of(latent, gan.style_dim, gan.architecture.latents)
-    _, frozen = prepare.load_frozen(plan, (gan.architecture, gan.weights))
+    _, frozen = inputs.load_frozen(plan, (gan.architecture, gan.weights))
     if w is None:
-        w = prepare.find_latent(chosen, name, picture, gan.architecture, frozen)
-    prepared = prepare.prepare_image(plan, item, w, gan.architecture, frozen)
+        w = inputs.find_latent(chosen, name, picture, gan.architecture, frozen)
+    prepared = inputs.prepare_image(plan, item, w, gan.architecture, frozen)
     folder, example = None, prepared.example
     if checkpoint_folder is not None:
         require_no_pattern(folder := pathlib.Path(checkpoint_folder) / "checkpoints")
-    inputs = (example.image, example.mask, example.latent, example.gan_image, example.true_depth)
-    arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(inputs))
+    given = (example.image, example.mask, example.latent, example.gan_image, example.true_depth)
+    arrays = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(given))
     functions = "".join(re.sub(" at 0x[0-9a-f]+", "", repr(step)) for _, step in sorted(own.items()))
     text = (to_json(chosen) + functions).encode()
     facts = {"image, configuration or seed": f"{zlib.crc32(text, zlib.crc32(arrays)):08x}"}

@@ -31,7 +31,7 @@ from gan2shape_jax.io.weights import safetensors_bytes
 from gan2shape_jax.lift import model_file, samples
 from gan2shape_jax.method import models
 from gan2shape_jax.method.streams import Stream
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.recipe import resolve
 
 # Largest change of any output, as a share of its range; 2e-3 of an albedo is half a grey level of 255, and an output of
@@ -112,7 +112,7 @@ def main() -> None:
 def convert(kind: str, out: pathlib.Path) -> dict[str, object]:
     """Writes a kind's files; returns what changed."""
     source, config = pathlib.Path(asset(kind.replace(":", "/"))), load_config(f"{kind}:lift")
-    maker = samples.maker_of(config, *prepare.load_frozen(resolve(config)))
+    maker = samples.maker_of(config, *inputs.load_frozen(resolve(config)))
     images, _ = maker.images(Stream.HELD_OUT_SAMPLE, range(_SAMPLES))
     small, changes = smallest(read(source / "model.safetensors")[0], images, maker.settings)
 
@@ -120,7 +120,7 @@ def convert(kind: str, out: pathlib.Path) -> dict[str, object]:
     gan, texts = read(source / "gan.safetensors")
     atomic_bytes(out / "gan.safetensors", safetensors_bytes({k: v.astype(np.float16) for k, v in gan.items()}, texts))
     architecture, weights = stylegan2.load(out / "gan.safetensors")
-    remade = prepare.load_frozen(resolve(config), (architecture, weights))
+    remade = inputs.load_frozen(resolve(config), (architecture, weights))
     again, _ = samples.maker_of(config, *remade).images(Stream.HELD_OUT_SAMPLE, range(_SAMPLES))
 
     owner = {"gan_sha256": sha256(out / "gan.safetensors")}

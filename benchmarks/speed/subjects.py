@@ -20,7 +20,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Context, Example
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.stylegan2 import Architecture
 
@@ -88,14 +88,14 @@ def load(name: str, overrides: dict[str, str], *, random_weights: bool) -> Subje
     if drawn and not random_weights:
         raise UserError(f"{name} lacks {', '.join(drawn)}: fetch what `--check` names, or draw it by --random-weights")
     weights = "the GAN" in drawn
-    architecture, gan = _random_gan(config) if weights else prepare.load_gan(config)
+    architecture, gan = _random_gan(config) if weights else inputs.load_gan(config)
     frozen = _frozen(config, architecture, gan, drawn)
     if weights or "images" in drawn:
         settings, example = _random_example(config, architecture, frozen)
     else:
         first = image_lists.read_names(config.data.image_list)[0]
         with tempfile.TemporaryDirectory() as folder:
-            prepared = prepare.load_image(resolve(config), first, architecture, frozen, pathlib.Path(folder))
+            prepared = inputs.load_image(resolve(config), first, architecture, frozen, pathlib.Path(folder))
         settings, example = prepared.settings, prepared.example
     params = _smooth(models.init_params(jax.random.key(config.seed), settings))
     return Subject(name, config, settings, frozen, example, params, drawn)

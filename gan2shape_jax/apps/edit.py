@@ -45,7 +45,7 @@ from gan2shape_jax.results.pictures import MOVING, Tile
 from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.tables import csv_text
 from gan2shape_jax.results.views import AMBIENT_SHARE, SHOWS, gan_tiles, pictures_in_turn, stronger, sweep_views
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.folder import SavedRun, find_run
 from gan2shape_jax.run.recipe import resolve
 from gan2shape_jax.training import network_files
@@ -456,7 +456,7 @@ def load_editor(folder: str | pathlib.Path, *, run: _Given = None, gan: _Given =
         gone = f"the GAN of this run, {checkpoint}, is gone: name it with --gan FILE"
         raise UserError(f"--gan {gan}: there is no such file" if gan else gone)
     config.gan.checkpoint = str(checkpoint)
-    architecture, gan_weights = prepare.load_gan(config)
+    architecture, gan_weights = inputs.load_gan(config)
     side = result.original_size or config.lift.cropped_from
     settings = resolve(config.lock()).settings(architecture, original_size=side)
     if settings.camera != result.camera:
@@ -468,14 +468,14 @@ def load_editor(folder: str | pathlib.Path, *, run: _Given = None, gan: _Given =
     for name, dims in (("view_mvn", 6), ("light_mvn", 4)):
         path = saved.locate(config.sampling[name])
         mvn[name] = arrays.load_mvn(path, dims) if path.is_file() else (np.zeros(dims), np.zeros((dims, dims)))
-    mean_w = prepare.mean_latent(gan_weights, architecture) if config.gan.truncation < 1 else None
+    mean_w = inputs.mean_latent(gan_weights, architecture) if config.gan.truncation < 1 else None
     view_mvn, light_mvn = mvn["view_mvn"], mvn["light_mvn"]
     fixed = frozen.build(
         gan_weights, architecture, view_mvn=view_mvn, light_mvn=light_mvn, F1_d=config.gan.F1_d, mean_w=mean_w
     )
     params = trained(folder, saved, settings, ("encoder",))
     stored_latent = _latent(saved, result.name, latent, architecture.style_dim)
-    w = prepare.usable_latent(stored_latent, result.name, config, architecture, fixed)
+    w = inputs.usable_latent(stored_latent, result.name, config, architecture, fixed)
     picture = jax.jit(projection.synthesize_large)(w, fixed, settings)
     reference = resample.resize(picture, settings.image_size)  # as `projection.gan_image` does
     apart = 0.0 if result.gan_image is None else float(np.abs(np.asarray(reference[0]) - result.gan_image).mean())

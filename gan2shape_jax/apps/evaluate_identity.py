@@ -39,7 +39,7 @@ from gan2shape_jax.results import pictures
 from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.tables import csv_text, markdown_cell
 from gan2shape_jax.results.views import rough_views
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.folder import SavedRun
 from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
@@ -164,7 +164,7 @@ def _subject(run: evaluate.ResultsFolder, name: str, shared: dict[str, _Shared])
         raise UserError(f"{run.home} has no config.json: without it the run's networks are unknown")
     if (text := to_json(config)) not in shared:
         plan, key = resolve(config), key_of(run_key(config.seed), Stream.DIRECTIONS)
-        architecture, frozen = prepare.load_frozen(plan)
+        architecture, frozen = inputs.load_frozen(plan)
         samples = sample_w(key, frozen.generator, arch=architecture, samples=_SAMPLES)
         shared[text] = plan, architecture, frozen, samples
     plan, architecture, frozen, samples = shared[text]
@@ -173,7 +173,7 @@ def _subject(run: evaluate.ResultsFolder, name: str, shared: dict[str, _Shared])
     if result.name not in listed:
         raise UserError(f"{config.data.image_list}, the image list of the run, does not name {result.name} any more")
     entry = listed[result.name]
-    prepared = prepare.load_image(plan, entry, architecture, frozen, run.home / "latents", keep=False)
+    prepared = inputs.load_image(plan, entry, architecture, frozen, run.home / "latents", keep=False)
     networks = trained(folder, SavedRun(run.home, config), prepared.settings, network_files.SMALL)
     return Subject(result, prepared, networks, frozen, samples)
 

@@ -29,7 +29,7 @@ from gan2shape_jax.io import data, required_files
 from gan2shape_jax.io.files import atomic_folder, nearest_folder, sha256
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.latents import random_images_in_parts
 
@@ -100,7 +100,7 @@ def _run(options: argparse.Namespace) -> None:
         count=options.count,
         seed=options.seed,
         truncation=options.truncation,
-        mean_w=prepare.mean_latent(weights, architecture),
+        mean_w=inputs.mean_latent(weights, architecture),
         run_truncation=1.0 if config is None else config.gan.truncation,
     )
     record = {
@@ -145,7 +145,7 @@ def _load(
             f"the GAN of {options.config} is not here: {absent[0].path or '(its config names none)'}; name "
             f"it with --gan FILE, or: {absent[0].advice}"
         )
-    return *prepare.load_gan(config), pathlib.Path(config.gan.checkpoint)
+    return *inputs.load_gan(config), pathlib.Path(config.gan.checkpoint)
 
 
 def _mask(options: argparse.Namespace, size: int) -> Image.Image | None:

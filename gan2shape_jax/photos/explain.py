@@ -39,7 +39,7 @@ from gan2shape_jax.networks.modules import param_shapes
 from gan2shape_jax.photos import judge
 from gan2shape_jax.results import OutputOptions, Projection, Reconstruction, write_outputs
 from gan2shape_jax.results.tables import csv_text
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.recipe import Plan
 from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.stylegan2 import Architecture
@@ -157,7 +157,7 @@ def train(
 
     `folder` is that of its checkpoints, None for none, and `requested` what these must be of, see `loop.run_schedule`.
     """
-    config, initial = plan.config, prepare.initial_params(plan, prepared.settings)
+    config, initial = plan.config, inputs.initial_params(plan, prepared.settings)
     state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(config), watcher, requested)
     params, measured = state.params, dict[str, Any]()
     if plan.recipe.name == "refine":
@@ -282,7 +282,7 @@ class Predictor:
     def prepared(self, item: Item) -> PreparedImage:
         """Returns an image ready to be explained, with its latent if there is one and the GAN is loaded."""
         latent = None if self.frozen.generator is None else item.latent
-        return prepare.prepare_image(self.plan, item, latent, self.architecture, self.frozen)
+        return inputs.prepare_image(self.plan, item, latent, self.architecture, self.frozen)
 
     def reconstruct(self, item: Item, assessment: judge.Assessment | None = None) -> Reconstruction:
         """Returns the networks' result for an image, `assessment` as for `reconstruct`."""

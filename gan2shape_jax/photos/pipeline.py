@@ -21,7 +21,7 @@ from gan2shape_jax.photos.explain import Predictor
 from gan2shape_jax.photos.find import Finder, Subject, load_finder
 from gan2shape_jax.photos.texture import photo_texture, photo_textured
 from gan2shape_jax.results import Reconstruction
-from gan2shape_jax.run import prepare, runtime
+from gan2shape_jax.run import inputs, runtime
 from gan2shape_jax.run.identity import resolve_auto
 from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
@@ -42,7 +42,7 @@ def load_photo_model(kind: ConfigDict, *, log: Callable[[str], None]) -> PhotoMo
     """
     plan = _plan_of(kind, "predict")
     runtime.set_up_runtime(plan.config)
-    finder = load_finder(plan.config, prepare.load_gan(plan.config), log=log)
+    finder = load_finder(plan.config, inputs.load_gan(plan.config), log=log)
     return PhotoModel(finder, explain.load_predictor(plan, None, assesses=False))
 
 
@@ -63,7 +63,7 @@ def load_refiner(kind: ConfigDict) -> Refiner:
     """
     plan = _plan_of(kind, "refine")
     plan.require_gan_of_model()
-    architecture, frozen = prepare.load_frozen(plan)
+    architecture, frozen = inputs.load_frozen(plan)
     return Refiner(plan, architecture, frozen, judge.load_grader(plan, assesses=False))
 
 
@@ -84,7 +84,7 @@ def explained(subject: Subject, model: PhotoModel) -> Reconstruction:
 def invert(subject: Subject, refiner: Refiner) -> np.ndarray:
     """Returns the latent (1, W) of an object's crop, found by inverting the GAN."""
     picture = Image.fromarray(subject.exposed)
-    return prepare.find_latent(refiner.plan.config, subject.name, picture, refiner.architecture, refiner.frozen)
+    return inputs.find_latent(refiner.plan.config, subject.name, picture, refiner.architecture, refiner.frozen)
 
 
 def refined(
@@ -96,7 +96,7 @@ def refined(
     """
     plan, config = refiner.plan, refiner.plan.config
     item = _item(subject, config)
-    prepared = prepare.prepare_image(plan, item, latent, refiner.architecture, refiner.frozen)
+    prepared = inputs.prepare_image(plan, item, latent, refiner.architecture, refiner.frozen)
     result, params = explain.train(
         plan, prepared, refiner.frozen, refiner.grader, plan.schedule, assessment=subject.assessment, **keeping
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.run import folder, joint, lift, runner, runtime
+from gan2shape_jax.run import folder, images, joint, lift, runtime
 from gan2shape_jax.run.recipe import ready
 
 
@@ -30,8 +30,8 @@ def run_experiment(config: ConfigDict, *, only: Sequence[str] | None = None) -> 
         elif recipe.shares_networks:
             return joint.train_jointly(run, names)
         elif recipe.trains:
-            return runner.train_images(run, names)
+            return images.train_images(run, names)
         else:
-            return runner.predict_images(run, names)
+            return images.predict_images(run, names)
     detail = lift.detail_run(run.config) if plan.ends_with_detail else None
     return 0 if detail is None else run_experiment(detail)

@@ -24,9 +24,9 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.streams import run_key
 from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.results import Projection
-from gan2shape_jax.run import hosts, prepare
+from gan2shape_jax.run import hosts, inputs
 from gan2shape_jax.run.folder import Run
-from gan2shape_jax.run.runner import FAILURES, RunContext, WorkItems, failures_of, run_context, write_predictions
+from gan2shape_jax.run.images import FAILURES, RunContext, WorkItems, failures_of, run_context, write_predictions
 from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.devices import padding_note
@@ -74,7 +74,7 @@ def _run(context: RunContext, names: list[str]) -> int:
     images, failures = [], dict[str, str]()
     for name in names:
         try:
-            images.append(prepare.load_image(context.plan, name, context.architecture, frozen, folder.latents))
+            images.append(inputs.load_image(context.plan, name, context.architecture, frozen, folder.latents))
         except FAILURES as error:
             failures |= failures_of([name], error)
     if failures:  # the problems of all, since they are trained together
@@ -96,7 +96,7 @@ def _run(context: RunContext, names: list[str]) -> int:
     by_name = dict(zip(names, images, strict=True))
     grader = judge.load_grader(context.plan, (context.architecture, frozen.discriminator))
     if not trained:
-        initial = prepare.initial_params(context.plan, task.settings)
+        initial = inputs.initial_params(context.plan, task.settings)
         if context.plan.model is None:
             context.monitor.log("results come when training is done: there is no model that could predict them")
         else:

@@ -39,9 +39,9 @@ from gan2shape_jax.method.streams import Stream, key_of
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8, write_png
 from gan2shape_jax.results.views import draw_sample_sheet
-from gan2shape_jax.run import hosts, joint, prepare
+from gan2shape_jax.run import hosts, inputs, joint
 from gan2shape_jax.run.folder import DETAIL, Run
-from gan2shape_jax.run.runner import RunContext, run_context
+from gan2shape_jax.run.images import RunContext, run_context
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import devices, network_files
 
@@ -114,7 +114,7 @@ class _Lift(RunContext):
         """The networks to begin with, V taught to see far turns, and how the GAN turns, if a stage learns from that."""
         config = self.config
         maker = samples.maker_of(config, self.architecture, self.frozen)
-        params = models.published(prepare.initial_params(self.plan, maker.settings))  # `DETAIL` is for what they become
+        params = models.published(inputs.initial_params(self.plan, maker.settings))  # `DETAIL` is for what they become
         if config.recipe == "lift":  # every stage is anchored
             return params, None
         edit = model_file.measured_pose_edit(config, params, maker)
@@ -174,7 +174,7 @@ class _Lift(RunContext):
         config = self.config
         maker = samples.maker_of(config, self.architecture, self.frozen)
         settings = model_file.as_with_single_images(config, maker.settings)
-        params = prepare.initial_params(self.plan, settings)
+        params = inputs.initial_params(self.plan, settings)
         if models.DETAIL not in params:
             params |= models.init_detail(key_of(maker.key, Stream.DETAIL), settings)
         images = [data.load_item(config, name, run_parser=False).image for name in names]

@@ -26,7 +26,7 @@ from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.required_files import absent_of_images, perceptual_distances, require_files, require_images
 from gan2shape_jax.method import models, perceptual, prior
 from gan2shape_jax.photos import explain
-from gan2shape_jax.run import joint, prepare, runner
+from gan2shape_jax.run import images, inputs, joint
 from gan2shape_jax.run.folder import require_usable
 from gan2shape_jax.run.identity import resolve_auto
 from gan2shape_jax.run.recipe import Plan, resolve
@@ -98,15 +98,15 @@ def examine(config: ConfigDict) -> list[str]:
 
 def _architecture(config: ConfigDict) -> Architecture | None:
     """Returns the architecture of the run's GAN; None if its file is missing."""
-    if config.recipe == "predict" and runner.no_gan_because(config) is not None:
+    if config.recipe == "predict" and images.no_gan_because(config) is not None:
         return explain.stand_in_sizes(config)
-    return prepare.load_gan(config)[0] if os.path.isfile(config.gan.checkpoint) else None
+    return inputs.load_gan(config)[0] if os.path.isfile(config.gan.checkpoint) else None
 
 
 def _load_networks(plan: Plan, architecture: Architecture) -> None:
     """Loads the pretrained networks as the run will; raises `UserError` if they do not fit."""
     config = plan.config
-    gan = config.recipe != "predict" or runner.no_gan_because(config) is None
+    gan = config.recipe != "predict" or images.no_gan_because(config) is None
     needed = explain.needed_networks(gan=gan) if config.recipe == "predict" else ("depth",)
     sizes = plan.settings(architecture, original_size=config.image_size)
     like = models.shapes(sizes)
@@ -126,7 +126,7 @@ def _read_image(config: ConfigDict, name: str, architecture: Architecture | None
     item = load_item(config, name, run_parser=False)
     if config.recipe != "predict":
         if item.latent is not None and architecture is not None:
-            prepare.require_layers(item.latent, name, architecture)
+            inputs.require_layers(item.latent, name, architecture)
         try:
             prior.prior_depth(config, item.mask)
         except UserError as error:

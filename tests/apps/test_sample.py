@@ -14,7 +14,7 @@ from gan2shape_jax.apps import sample as program
 from gan2shape_jax.apps.sample import name_of
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.io import data, image_lists, required_files
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.recipe import resolve
 
 _COUNT = 3
@@ -51,8 +51,8 @@ def test_the_printed_command_reads_them_and_their_latents_give_their_images(tmp_
     names = ["0000.png", "0001.png", "0002.png"]
     assert image_lists.names_of(config) == names
     required_files.require_images(config, names)
-    architecture, frozen = prepare.load_frozen(resolve(config))
-    prepared = prepare.load_image(resolve(config), "0001.png", architecture, frozen, tmp_path / "found")
+    architecture, frozen = inputs.load_frozen(resolve(config))
+    prepared = inputs.load_image(resolve(config), "0001.png", architecture, frozen, tmp_path / "found")
     difference = np.abs(np.asarray(prepared.example.gan_image - prepared.example.image))
     assert difference.max() <= _HALF_A_LEVEL + 1e-4 and 0.3 < prepared.example.mask.mean() < 0.9
     assert not (tmp_path / "found").exists()  # nothing had to be inverted

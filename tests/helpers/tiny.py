@@ -16,7 +16,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.main import main
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.recipe import resolve
 from gan2shape_jax.stylegan2 import weights
@@ -120,9 +120,9 @@ def tiny_lift(tmp_path, **fields) -> ConfigDict:
 
 def images_of(config: ConfigDict) -> tuple[list[PreparedImage], FrozenModels]:
     """The images of a configuration's list and its frozen networks."""
-    architecture, frozen = prepare.load_frozen(resolve(config))
+    architecture, frozen = inputs.load_frozen(resolve(config))
     names, latents = image_lists.read_names(config.data.image_list), RunFolder.at(config).latents
-    return [prepare.load_image(resolve(config), name, architecture, frozen, latents) for name in names], frozen
+    return [inputs.load_image(resolve(config), name, architecture, frozen, latents) for name in names], frozen
 
 
 def tiny_image(tmp_path) -> tuple[PreparedImage, FrozenModels]:

@@ -43,7 +43,7 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import Context, Iteration, TrainState, initial_state
 from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.streams import Stream, key_of
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.training import devices, shared, task
 
@@ -55,10 +55,10 @@ def main(name: str, chips: int, steps: list[str]) -> None:
     described = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices
     mesh = Mesh(np.array(described[:chips]), (devices.AXIS,))
     config = load_config(name)
-    architecture, frozen = prepare.load_frozen(resolve(config))
+    architecture, frozen = inputs.load_frozen(resolve(config))
     first = image_lists.read_names(config.data.image_list)[0]
     with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare.load_image(resolve(config), first, architecture, frozen, pathlib.Path(folder))
+        prepared = inputs.load_image(resolve(config), first, architecture, frozen, pathlib.Path(folder))
     context = Context(prepared.example, frozen, prepared.settings)
     params = models.init_params(jax.random.key(0), prepared.settings)
     phases: dict[str, Phase] = {}

@@ -23,7 +23,7 @@ from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.streams import Stream
-from gan2shape_jax.run import experiment, lift, prepare
+from gan2shape_jax.run import experiment, inputs, lift
 from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 from gan2shape_jax.training import loop, network_files
@@ -35,7 +35,7 @@ def lifted(tmp_path_factory):
     """The configuration of a tiny model that was never trained, and the maker of samples, the model in its file."""
     folder = tmp_path_factory.mktemp("lifted")
     config = tiny_lift(folder, data__image_list="", schedule__batches_per_iteration=2).unlock()
-    architecture, frozen = prepare.load_frozen(resolve(config.copy_and_resolve_references()))
+    architecture, frozen = inputs.load_frozen(resolve(config.copy_and_resolve_references()))
     config.networks.pretrained = str(folder / "model.safetensors")
     config.recipe, config.detail.pictures, config.lift.average = "train_detail", 16, 0.5
     maker = samples.maker_of(config, architecture, frozen)

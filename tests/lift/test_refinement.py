@@ -30,8 +30,9 @@ from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.photos.judge import MEASURES
 from gan2shape_jax.results import load, load_metrics
-from gan2shape_jax.run import experiment, joint, preflight, prepare, runner
+from gan2shape_jax.run import experiment, inputs, joint, preflight
 from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.images import Trainer
 from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher
@@ -327,7 +328,7 @@ def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(
     (images / "005.png").write_bytes((images / "005.png").read_bytes()[:500])
     names = ("005.png", "001.png", "002.png")
     fields = {"names": names, "data__image_root": str(images), "outputs__preset": "overview"}
-    config, train, calls = _config(tmp_path, made["model"], **fields), runner.Trainer.train, []
+    config, train, calls = _config(tmp_path, made["model"], **fields), Trainer.train, []
     run = tmp_path / "run"
 
     def ends(trainer, name, prepared, work_items):
@@ -348,7 +349,7 @@ def test_a_run_shows_what_the_model_sees_before_it_refines_and_then_replaces_it(
         )  # it is a tiny model
         return {image["name"]: (remarks, image["awaits"]) for image, remarks in zip(data, undoubted, strict=True)}
 
-    monkeypatch.setattr(runner.Trainer, "train", ends)
+    monkeypatch.setattr(Trainer, "train", ends)
     with pytest.raises(KeyboardInterrupt):
         experiment.run_experiment(config)
     said = capsys.readouterr().err
@@ -407,11 +408,11 @@ def _arrays(folder):
 
 def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_says(made, tmp_path):
     own, models_own = _config(tmp_path, made["model"]), _config(tmp_path, made["model"], refinement__new_encoder=False)
-    architecture, _ = prepare.load_gan(own)
+    architecture, _ = inputs.load_gan(own)
     settings = [resolve(config).settings(architecture, original_size=32) for config in (own, models_own)]
     assert [stage.regularize_offset for stage in settings] == [True, False]
     first, second = (
-        prepare.initial_params(*pair) for pair in zip(map(resolve, (own, models_own)), settings, strict=True)
+        inputs.initial_params(*pair) for pair in zip(map(resolve, (own, models_own)), settings, strict=True)
     )
     for name in models.NAMES:
         same = all(map(np.array_equal, jax.tree.leaves(first[name]), jax.tree.leaves(second[name])))
@@ -422,9 +423,9 @@ def test_an_encoder_of_its_own_begins_afresh_and_means_what_the_configuration_sa
 
 def test_a_model_sees_an_image_and_its_mirror_image_alike(made, tmp_path):
     config = _config(tmp_path, made["model"])
-    architecture, _ = prepare.load_gan(config)
+    architecture, _ = inputs.load_gan(config)
     settings = resolve(config).settings(architecture, original_size=32)
-    params = prepare.initial_params(resolve(config), settings)
+    params = inputs.initial_params(resolve(config), settings)
     images = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
     for see, mean, signs in (
         (models.views, jnp.ones(6), (1, -1, -1, -1, 1, 1)),
@@ -454,7 +455,7 @@ def test_the_models_encoder_goes_on_without_a_step_2(made, tmp_path):
 def test_a_model_whose_gan_turns_needs_no_step_2(made, tmp_path):
     with safe_open(made["model"], "np") as file:
         kept, texts = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
-    width = prepare.load_gan(_config(tmp_path, made["model"]))[0].style_dim
+    width = inputs.load_gan(_config(tmp_path, made["model"]))[0].style_dim
     axes = np.eye(2, width, dtype=np.float32)
     parts = {"axes": axes, "readers": axes, "centre": np.zeros(width, np.float32)}
     parts["values"] = np.linspace(-0.5, 0.5, 9, dtype=np.float32) * np.ones((2, 1), np.float32)
@@ -490,7 +491,7 @@ def test_the_bundled_model_fits_the_bundled_configuration():
     chosen = resolve(config).config
     assert chosen.schedule.stages == ((30, 0, 150),)  # its GAN turns: no encoder is trained
     assert not resolve(chosen).trains_encoder
-    architecture, _ = prepare.load_gan(config)
+    architecture, _ = inputs.load_gan(config)
     resolve(config).require_model_fits(resolve(config).settings(architecture, original_size=64), gan=True)
     assert resolve(config).model.facts.errors["l1_p95"] < 0.3
 
@@ -505,7 +506,7 @@ def test_shape_and_view_stay_the_models_where_they_are_held(made, tmp_path):
         images, frozen = images_of(config)
         away[hold] = []
         for first in images:
-            params = prepare.initial_params(resolve(config), first.settings)
+            params = inputs.initial_params(resolve(config), first.settings)
             model = jax.jit(reconstruction.predict)(params, first.example, frozen, first.settings)
             actual = load(tmp_path / str(hold) / f"run/results/{first.name}")
             pairs = [(getattr(actual, part), getattr(model, part)) for part in ("depth", "view", "albedo", "light")]

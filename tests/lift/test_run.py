@@ -14,7 +14,7 @@ from gan2shape_jax.io.files import sha256
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.lift import task as lift
 from gan2shape_jax.method import pose_edit
-from gan2shape_jax.run import experiment, preflight, prepare
+from gan2shape_jax.run import experiment, inputs, preflight
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.recipe import resolve
 
@@ -130,9 +130,9 @@ def test_a_run_takes_the_encoders_offsets_as_the_model_does(finished, tmp_path, 
     fields["recipe"] = "refine"
     fields["refinement__new_encoder"] = False
     config = tiny_config(tmp_path, **fields)
-    architecture, frozen = prepare.load_frozen(resolve(config))
+    architecture, frozen = inputs.load_frozen(resolve(config))
     assert resolve(config).settings(architecture, original_size=64).regularize_offset  # the lift's own
-    assert prepare.load_image(resolve(config), "001.png", architecture, frozen, tmp_path).settings.regularize_offset
+    assert inputs.load_image(resolve(config), "001.png", architecture, frozen, tmp_path).settings.regularize_offset
     assert preflight.run_preflight(config) == 0
     assert preflight.run_preflight(tiny_config(tmp_path, **fields, gan__F1_d=2)) == 1
     assert "config.gan.F1_d is 8 in the model and 2 in this run" in capsys.readouterr().err
@@ -149,7 +149,7 @@ def test_another_gans_model_is_refused_where_the_gan_is_used(finished, tmp_path,
     assert experiment.run_experiment(config) == 1
     assert "was lifted from another GAN" in capsys.readouterr().err
     plan = resolve(tiny_config(tmp_path, recipe="finetune", **fields))
-    sizes = plan.settings(prepare.load_frozen(plan)[0], original_size=64)
+    sizes = plan.settings(inputs.load_frozen(plan)[0], original_size=64)
     plan.require_model_fits(sizes, gan=True)  # what it knows of its GAN is measured anew
 
 

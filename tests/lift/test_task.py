@@ -19,8 +19,8 @@ from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.streams import Stream
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run import lift as lift_run
-from gan2shape_jax.run import prepare
 from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 from gan2shape_jax.training import loop
@@ -37,7 +37,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def task(config):
-    architecture, frozen = prepare.load_frozen(resolve(config))
+    architecture, frozen = inputs.load_frozen(resolve(config))
     return lift_run.task_of(config, architecture, frozen)
 
 
@@ -47,7 +47,7 @@ def initial(task):
 
 
 def test_a_sample_is_a_function_of_its_number_and_its_latent_gives_it(config, task):
-    architecture, frozen = prepare.load_frozen(resolve(config))
+    architecture, frozen = inputs.load_frozen(resolve(config))
     maker = samples.maker_of(config, architecture, frozen)
     images, latents = maker.images(Stream.TRAINED_SAMPLE, range(11))
     again, latent = maker.images(Stream.TRAINED_SAMPLE, [9])
@@ -131,7 +131,7 @@ def test_the_first_stage_learns_at_a_rate_of_its_own_and_the_encoder_too(config)
     chosen = config.copy_and_resolve_references().unlock()
     chosen.lift.first_learning_rate, chosen.lift.encoder_learning_rate = 3e-4, 7e-4
     chosen.optimizer.learning_rate = 5e-4
-    architecture, frozen = prepare.load_frozen(resolve(chosen))
+    architecture, frozen = inputs.load_frozen(resolve(chosen))
     for returns, factor in ((0, 1.0), (1, 0.5)):
         stage = lift_run.task_of(chosen, architecture, frozen, returns=returns).stage
         first, second = (Phase(0, 1, STEPS[name], 1, False) for name in ("step1", "step2"))
@@ -147,7 +147,7 @@ def test_before_a_cuboid_is_fitted_outlines_teach_v_and_nothing_else_does(config
     monkeypatch.setattr(prior, "_LESSONS", 2)
     cuboid = config.copy_and_resolve_references().unlock()
     cuboid.prior.shape = "cuboid"
-    architecture, frozen = prepare.load_frozen(resolve(config))
+    architecture, frozen = inputs.load_frozen(resolve(config))
     said = []
     lift = lift_run.task_of(cuboid.lock(), architecture, frozen, log=said.append)
     fit, step1 = (Phase(number, 1, STEPS[name], 2, flip=False) for number, name in enumerate(("prior", "step1")))
@@ -170,7 +170,7 @@ def test_without_an_anchor_views_stay_and_an_interruption_changes_nothing(config
     changed.update_from_flattened_dict({f"lift.{name}": value for name, value in fields.items()})
     changed.recipe, changed.schedule.stages = "finetune", ((1, 1, 4),)
     changed = changed.lock()
-    architecture, frozen = prepare.load_frozen(resolve(config))  # the recipe wants a model's file, the task none
+    architecture, frozen = inputs.load_frozen(resolve(config))  # the recipe wants a model's file, the task none
     phases = [phase for phase in RECIPES[changed.recipe].schedule(changed) if phase.step != "prior"]
     schedule = tuple(dataclasses.replace(phase, number=number) for number, phase in enumerate(phases))
     initial = models.init_params(jax.random.key(3), samples.maker_of(changed, architecture, frozen).settings)

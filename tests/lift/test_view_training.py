@@ -9,14 +9,14 @@ from helpers.tiny import tiny_lift
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.lift import model_file, samples, view_training
 from gan2shape_jax.method import models
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.recipe import resolve
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     config = tiny_lift(tmp_path_factory.mktemp("lift"), lift__view_iterations=80)
-    maker = samples.maker_of(config, *prepare.load_frozen(resolve(config)))
+    maker = samples.maker_of(config, *inputs.load_frozen(resolve(config)))
     settings = model_file.as_with_single_images(config, maker.settings)
     return config, maker, settings, models.init_params(jax.random.key(0), settings)
 

@@ -28,7 +28,7 @@ from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.results import surface
-from gan2shape_jax.run import experiment, interrupt, prepare
+from gan2shape_jax.run import experiment, inputs, interrupt
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint
 
@@ -166,7 +166,7 @@ def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tm
         said = capfd.readouterr().err
         assert "the disk is full; make room and run the same command again" in said and "Traceback" not in said
         assert "006" not in said and not (run / "results" / "001").exists() and not list(run.glob("*.part"))
-    monkeypatch.setattr(prepare, "find_latent", lambda *_: pytest.fail("an earlier start has found it"))
+    monkeypatch.setattr(inputs, "find_latent", lambda *_: pytest.fail("an earlier start has found it"))
     _again(_command(config), capfd)
     assert _bits(run) == _bits(finished[1])
 

@@ -35,10 +35,11 @@ from gan2shape_jax.method.state import Example, PreparedImage, TrainState
 from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.networks import parsing
 from gan2shape_jax.photos import explain
-from gan2shape_jax.run import joint, prepare, runner, runtime
+from gan2shape_jax.run import inputs, joint, runtime
 from gan2shape_jax.run.folder import require_independent
 from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.identity import resolve_auto
+from gan2shape_jax.run.images import no_gan_because
 from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import inversion
 
@@ -128,8 +129,8 @@ def _observed(config) -> Iterator[object]:
     if problems:
         return
     yield [(file.field, file.path, file.present) for file in required_files_of(config)]
-    yield runner.no_gan_because(config), dataclasses.astuple(runtime.cadence_of(config))
-    yield dataclasses.astuple(explain.options_of(config)), jax.random.key_data(prepare.image_key(config.seed, "001"))
+    yield no_gan_because(config), dataclasses.astuple(runtime.cadence_of(config))
+    yield dataclasses.astuple(explain.options_of(config)), jax.random.key_data(inputs.image_key(config.seed, "001"))
     yield _told(runtime.set_up_runtime, config)
     plan = _told(resolve, config)
     if not isinstance(plan, Plan):
@@ -138,7 +139,7 @@ def _observed(config) -> Iterator[object]:
     config = plan.config
     yield _told(require_independent, plan, Team(0, 2))
     yield plan.record, [(phase.flip, phase.kind.networks) for phase in plan.schedule]
-    architecture = _told(prepare.load_gan, config)
+    architecture = _told(inputs.load_gan, config)
     yield architecture if isinstance(architecture, str) else ""
     config = resolve_auto(config, plan.recipe)
     if plan.recipe.lifts:
@@ -146,7 +147,7 @@ def _observed(config) -> Iterator[object]:
     elif not isinstance(architecture, str):
         settings = plan.settings(architecture[0], original_size=70)
         yield _leaves(settings)
-        yield _told(prepare.find_latent, config, "001", Image.new("RGB", (8, 8)), architecture[0], _FROZEN)
+        yield _told(inputs.find_latent, config, "001", Image.new("RGB", (8, 8)), architecture[0], _FROZEN)
         image = PreparedImage("001", _EXAMPLE, settings, None)
         yield _told(refinement.finished, config, {}, _STATE, image, _FROZEN)
     if config.recipe == "joint":
@@ -189,8 +190,8 @@ def stand_ins(monkeypatch):
     """What takes the place of computations: it tells what they would compute with."""
     monkeypatch.setattr(runtime, "add_flag", _telling(0))
     monkeypatch.setattr(runtime, "keep_programs", lambda setting: None)
-    monkeypatch.setattr(prepare.stylegan2, "load", _gan)
-    monkeypatch.setattr(prepare.image_files, "crop_and_resize", lambda picture, crop, size: np.zeros((size, size, 3)))
+    monkeypatch.setattr(inputs.stylegan2, "load", _gan)
+    monkeypatch.setattr(inputs.image_files, "crop_and_resize", lambda picture, crop, size: np.zeros((size, size, 3)))
     monkeypatch.setattr(inversion, "invert", _telling("steps", "learning_rate"))
     monkeypatch.setattr(refinement, "keep_best", _telling("batches", "gain", "criterion"))
     monkeypatch.setattr(model_file, "measure", _telling(2))

@@ -17,7 +17,8 @@ from gan2shape_jax.io import required_files
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.results import load
-from gan2shape_jax.run import experiment, runner
+from gan2shape_jax.run import experiment
+from gan2shape_jax.run import images as run_images
 from gan2shape_jax.training import network_files
 
 _NOTHING_ELSE = dict.fromkeys(("data__latent_root", "data__mask_root", "data__depth_root"), "")
@@ -84,8 +85,8 @@ def test_prediction_is_what_the_networks_say(predicted, by_networks, name):
 
 
 def test_many_images_go_through_the_networks_together(trained, predicted, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_MANY", 3)
-    monkeypatch.setattr(runner, "_AT_ONCE", 2)
+    monkeypatch.setattr(run_images, "_MANY", 3)
+    monkeypatch.setattr(run_images, "_AT_ONCE", 2)
     for name in ("001", "002", "006"):
         shutil.copy(f"{asset('ictface/image')}/{name}.png", tmp_path / f"{name}.png")
     names = ("006.png", "001.png", "002.png")

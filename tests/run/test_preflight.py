@@ -22,7 +22,7 @@ from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.main import main
 from gan2shape_jax.method import prior
-from gan2shape_jax.run import experiment, joint, preflight, prepare
+from gan2shape_jax.run import experiment, inputs, joint, preflight
 from gan2shape_jax.run.preflight import examine
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import shared
@@ -141,7 +141,7 @@ def test_a_latent_of_other_layers_and_a_mask_that_no_prior_fits_are_named(tmp_pa
     Image.fromarray(np.pad(np.full((1, 1), 255, np.uint8), ((0, 63), (0, 63)))).save(tmp_path / "001.png")
     config = tiny_config(tmp_path, data__mask_root=str(tmp_path))
     (problem,) = preflight.examine(config)
-    refusal = _refusal(lambda: prior.prior_depth(config, prepare.data.load_item(config, "001.png").mask))
+    refusal = _refusal(lambda: prior.prior_depth(config, inputs.data.load_item(config, "001.png").mask))
     assert refusal in problem and not pathlib.Path(config.workdir).exists()
 
 

@@ -24,12 +24,13 @@ from gan2shape_jax.method.schedule import make_schedule
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import prepare, runner
+from gan2shape_jax.run import images as run_images
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.identity import identity_of
+from gan2shape_jax.run.images import WorkItems
 from gan2shape_jax.run.recipe import resolve
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runner import WorkItems
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.resume import Decision
 
@@ -198,14 +199,14 @@ def _save(folder: RunFolder, name: str, **metrics) -> None:
 
 def test_writing_waits_longer_the_longer_it_takes_and_results_of_other_hosts_are_found(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
-    work_items, write = WorkItems(folder, ["a.png", "b.png", "c.png"], print), runner.write_table
+    work_items, write = WorkItems(folder, ["a.png", "b.png", "c.png"], print), run_images.write_table
 
     def slow(root, rows):
         write(root, rows)
         if len(rows) == 1:
             _save(folder, "b")  # what another host does at that moment
 
-    monkeypatch.setattr(runner, "write_table", slow)
+    monkeypatch.setattr(run_images, "write_table", slow)
     _save(folder, "a")
     work_items.fail({})
     assert "\nb," in (tmp_path / "results.csv").read_text()
@@ -218,8 +219,8 @@ def test_writing_waits_longer_the_longer_it_takes_and_results_of_other_hosts_are
 
 def test_summaries_are_written_again_only_where_they_say_something_new(tmp_path, monkeypatch):
     folder, written = RunFolder(tmp_path), []
-    monkeypatch.setattr(runner, "write_page", lambda root, rows: written.append([row.status for row in rows]))
-    monkeypatch.setattr(runner, "_SPACING", 0)
+    monkeypatch.setattr(run_images, "write_page", lambda root, rows: written.append([row.status for row in rows]))
+    monkeypatch.setattr(run_images, "_SPACING", 0)
     work_items = WorkItems(folder, ["a.png"], print)
     _save(folder, "a")
     work_items.fail({})
@@ -250,13 +251,13 @@ def test_a_broken_first_image_does_not_end_a_run(tmp_path, monkeypatch, capsys):
     config = tiny_config(tmp_path, names=("001.png", "005.png", "006.png"))
     train = mock.Mock(side_effect=UserError("not trained"))
 
-    def load(config, name, *rest, original=prepare.load_image):
+    def load(config, name, *rest, original=inputs.load_image):
         if name == "001.png":
             raise UserError("001.png is damaged")
         return original(config, name, *rest)
 
     monkeypatch.setattr(loop, "run_schedule", train)
-    monkeypatch.setattr(prepare, "load_image", load)
+    monkeypatch.setattr(inputs, "load_image", load)
     assert program.main(["--config=ictface", *overrides(config)]) == 1
     assert train.call_count == 2
     said = capsys.readouterr().err
@@ -283,7 +284,7 @@ def test_an_image_is_computed_while_the_one_before_is_written(tmp_path):
         return write
 
     names = ["a.png", "b.png", "c.png", "d.png"]
-    with runner.WorkItems(folder, names, lambda line: said.append(str(line))) as work_items:
+    with WorkItems(folder, names, lambda line: said.append(str(line))) as work_items:
         for (name,) in work_items.unfinished(dict.fromkeys(names, Decision.MAKE)):
             work_items.write({name: make(name)})
         assert work_items.status == 1
@@ -300,7 +301,7 @@ def test_a_finished_image_keeps_what_the_configuration_says(tmp_path, monkeypatc
         files, plan = {}, resolve(tiny_config(tmp_path, **fields))
         monkeypatch.setattr(explain, "write", lambda *_, extra, **__: files.update(extra))
         run = (plan, identity_of(plan.config), RunFolder(tmp_path), {}, Decision.MAKE)
-        trainer = runner.Trainer(*run, None, frozen, None, names=(), grader=judge.Grader(plan))
+        trainer = run_images.Trainer(*run, None, frozen, None, names=(), grader=judge.Grader(plan))
         trainer.write(prepared, params, loop.Trained(initial_state(params, prepared.settings), []), {})
         return files.get("networks.safetensors")
 

@@ -25,7 +25,7 @@ from gan2shape_jax.io.files import remove_folder
 from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.state import TrainState
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.training import loop
@@ -42,8 +42,8 @@ UNWATCHED = Watcher()
 def run(tmp_path_factory):
     """Everything that the stage loop is given."""
     config = tiny_config(tmp_path_factory.mktemp("tiny"))
-    architecture, frozen = prepare.load_frozen(resolve(config))
-    prepared = prepare.load_image(resolve(config), "001.png", architecture, frozen, RunFolder.at(config).latents)
+    architecture, frozen = inputs.load_frozen(resolve(config))
+    prepared = inputs.load_image(resolve(config), "001.png", architecture, frozen, RunFolder.at(config).latents)
     initial = models.init_params(jax.random.key(0), prepared.settings)
     return prepared, frozen, RECIPES[config.recipe].schedule(config), initial
 
@@ -316,8 +316,8 @@ def test_the_calls_that_lead_from_main_to_the_loss_of_step_3(tmp_path):
     (way,) = observed
     assert way[way.index("main.main") :] == [
         "main.main",
-        "runner.train_images",
-        "runner.train",
+        "images.train_images",
+        "images.train",
         "loop.run_schedule",
         "loop._run_phase",
         "task.advance",

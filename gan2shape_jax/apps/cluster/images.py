@@ -35,7 +35,8 @@ def run_images(config: ConfigDict) -> int:
         alone = "images that are predicted or trained independently of each other"
         raise ConfigError(f"--cluster ray is for {alone} (config.recipe, config.schedule.reset_weight)")
     engine.require_ray()
-    from gan2shape_jax.run import folder, recipe, runner  # which import JAX
+    from gan2shape_jax.run import folder, recipe  # which import JAX
+    from gan2shape_jax.run.images import WorkItems
 
     plan, names = recipe.ready(config)
     at_once = engine.AT_ONCE if config.recipe == "predict" else 1
@@ -43,7 +44,7 @@ def run_images(config: ConfigDict) -> int:
     def log(line: Any) -> None:
         print(one_line(str(line)), flush=True)
 
-    with folder.opened(plan, names) as run, runner.WorkItems(run.folder, names, log) as work_items:
+    with folder.opened(plan, names) as run, WorkItems(run.folder, names, log) as work_items:
         # What is left to the program is the same for every worker.
         task = {"config": to_json(run.config), "workdir": os.path.abspath(config.workdir), "folder": os.getcwd()}
         work_items.redraw(run)

@@ -62,9 +62,9 @@ from gan2shape_jax.photos.find import (
 from gan2shape_jax.photos.pipeline import PhotoModel, Refiner
 from gan2shape_jax.results import AWAITS, Reconstruction
 from gan2shape_jax.results.pictures import encoded
-from gan2shape_jax.run import runner
 from gan2shape_jax.run.folder import RunFolder, is_result
 from gan2shape_jax.run.identity import Identity, digest, identity_of, read_identity
+from gan2shape_jax.run.images import FAILURES, WorkItems, failures_of, redraw
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.training.resume import Decision, Existing, Requested, decide
 
@@ -327,14 +327,14 @@ def make_results(
     decisions = {photo.name: decided(config, photo) for photo in photos}
     for name, decision in decisions.items():
         if decision is Decision.REDRAW:
-            runner.redraw(folder.result(name), config, identity_of(config).drawing)
+            redraw(folder.result(name), config, identity_of(config).drawing)
     left = [photo for photo in photos if not decisions[photo.name].exists]
     if not left and not refused and not failed:
         return {}
     unmade = {*refused, *failed}
     every = sorted(records_in(out).keys() | {photo.name for photo in left} | unmade, key=natural_key)
     there = {name for name in unmade if is_result(folder.result(name))}
-    with runner.WorkItems(folder, [f"{name}.png" for name in every], lambda line: None) as work_items:
+    with WorkItems(folder, [f"{name}.png" for name in every], lambda line: None) as work_items:
         work_items.refuse({name: why for name, why in refused.items() if name not in there})
         work_items.fail({name: why for name, why in failed.items() if name not in there})
         before = work_items.failures
@@ -364,7 +364,7 @@ class _Making:
     model: PhotoModel
     refiner: Refiner | None
     texture: bool
-    work_items: runner.WorkItems
+    work_items: WorkItems
     awaiting: bool = False  # whether the results are to be replaced by refined ones
 
     def make(self, photos: Sequence[Prepared], log: Callable[[str], None] | None) -> None:
@@ -376,8 +376,8 @@ class _Making:
                 monitor.check()
                 try:
                     result, files = self._result(photo, monitor)
-                except runner.FAILURES as error:
-                    self.work_items.fail(runner.failures_of([photo.name], error))
+                except FAILURES as error:
+                    self.work_items.fail(failures_of([photo.name], error))
                     continue
                 if sentence := judge.sentence_of(photo.name, result.metrics):
                     monitor.log(sentence)

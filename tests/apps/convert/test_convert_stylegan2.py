@@ -16,7 +16,7 @@ from gan2shape_jax.apps.convert.stylegan2 import convert, read_checkpoint
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.checkpoints import read_checkpoint as read_content
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.stylegan2 import inversion
 
 torch = pytest.importorskip("torch")
@@ -102,7 +102,7 @@ def test_what_the_method_misses_of_a_generator_alone_is_a_sentence(tmp_path, sta
     config = load_config("ictface:scratch").unlock()
     config.gan.update(checkpoint=str(target), size=arch.size, style_dim=arch.style_dim)
     with pytest.raises(UserError, match=r"has no discriminator.*--discriminator"):
-        prepare.load_gan(config)
+        inputs.load_gan(config)
     assert "No discriminator" in capsys.readouterr().out
 
 

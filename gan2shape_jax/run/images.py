@@ -45,7 +45,7 @@ from gan2shape_jax.results import (
     write_table,
 )
 from gan2shape_jax.results.outputs import BY_GAN, undrawn_files
-from gan2shape_jax.run import prepare
+from gan2shape_jax.run import inputs
 from gan2shape_jax.run.folder import Run, RunFolder, is_result
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.run.runtime import cadence_of, release_freed_memory
@@ -261,7 +261,7 @@ class RunContext(Run):
 def run_context(run: Run) -> Iterator[RunContext]:
     """Loads the frozen networks, writes the configuration, and shows progress until the block is left."""
     plan, config, folder = run.plan, run.config, run.folder
-    architecture, frozen = prepare.load_frozen(plan)
+    architecture, frozen = inputs.load_frozen(plan)
     folder.describe(config, run.identity, plan.record)
     # Images with networks of their own have their own curves on each host.
     curves = config.logging.tensorboard and (folder.team.leads or plan.recipe.trains_each)
@@ -377,7 +377,7 @@ def predict_images(run: Run, names: list[str]) -> int:
     """
     plan, config, folder = run.plan, run.config, run.folder
     reason = no_gan_because(config)
-    gan = prepare.load_frozen(plan, perceptual_weights=False) if reason is None else None
+    gan = inputs.load_frozen(plan, perceptual_weights=False) if reason is None else None
     networks = explain.load_predictor(plan, gan)
     folder.describe(config, run.identity, plan.record)
     params, frozen = networks.params, networks.frozen
@@ -448,13 +448,13 @@ class Trainer(RunContext):
         def prepared(name: str) -> PreparedImage:
             """Loads an image without its latent, which may take long to find."""
             item = data.load_item(self.config, name)
-            return prepare.prepare_image(self.plan, item, None, self.architecture, self.frozen)
+            return inputs.prepare_image(self.plan, item, None, self.architecture, self.frozen)
 
         write_predictions(self, work_items, prepared, self._pretrained_or_fresh, self.grader)
 
     def prepare(self, name: str) -> PreparedImage:
         """Loads an image of the list and its files; inverts the GAN if it has no latent."""
-        prepared = prepare.load_image(self.plan, name, self.architecture, self.frozen, self.folder.latents)
+        prepared = inputs.load_image(self.plan, name, self.architecture, self.frozen, self.folder.latents)
         if not self.config.data.latent_root:
             self.monitor.log(f"{prepared.name}: latent by inversion, mean absolute error {prepared.inversion_l1:.3f}")
         return prepared
@@ -493,9 +493,9 @@ class Trainer(RunContext):
         return network_files.load_networks(path, fresh, prepared.settings, needed=models.NAMES)
 
     def _pretrained_or_fresh(self, settings: Settings) -> models.Params:
-        """Returns `prepare.initial_params`, the same for all images: sizes of networks do not depend on the image."""
+        """Returns `inputs.initial_params`, the same for all images: sizes of networks do not depend on the image."""
         if "initial" not in self._kept:
-            self._kept["initial"] = prepare.initial_params(self.plan, settings)
+            self._kept["initial"] = inputs.initial_params(self.plan, settings)
         return self._kept["initial"]
 
     def write(
