@@ -13,9 +13,9 @@ import webbrowser
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from gan2shape_jax.config.schema import name_fault
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import GAN, weights_file
-from gan2shape_jax.io.files import name_fault
 from gan2shape_jax.io.image_files import MOST_PIXELS
 
 MOST_SEED = 2**32 - 1  # of larger ones JAX keeps the last 32 bits: another seed would give the same numbers

@@ -22,7 +22,6 @@ from ml_collections.config_dict import placeholder
 from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io.bundled import configs
 from gan2shape_jax.io.categories import categories, category_of, parsers
-from gan2shape_jax.io.files import name_fault
 from gan2shape_jax.io.image_files import MOST_GIF_PIXELS
 
 if TYPE_CHECKING:
@@ -196,6 +195,18 @@ def set_field(config: ConfigDict, path: str, value: Any) -> None:
         owner[last] = value
 
 
+def name_fault(text: str) -> str:
+    """Returns why no file or folder can have this name, or ''."""
+    odd = next((char for char in text if ord(char) < 32 or ord(char) == 127), "")
+    if odd:
+        return f"it holds the control character {odd!r}"
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        return "it is not UTF-8"
+    if max(len(part.encode()) for part in text.split("/")) > 255 or len(text.encode()) > 4000:
+        return "file names cannot be so long"
+    return ""
+
+
 def as_tuples(value: Any) -> Any:
     """Returns a value with tuples for lists, at any depth."""
     return tuple(map(as_tuples, value)) if isinstance(value, (list, tuple)) else value
@@ -216,7 +227,7 @@ def problems(config: ConfigDict) -> list[str]:
     """Returns a sentence for each value, or combination of values, that no run can use."""
     values = flatten(config)
     # Everything else expects values of the right type and range, and combinations expect lists of the right form.
-    return faults(values) or list(_lists(values)) or [*_words(values), *_combinations(values)]
+    return faults(values) or list(_lists(values)) or [*_combinations(values), *_words(values)]
 
 
 def _numbers(value: tuple[Any, ...], count: int) -> bool:

@@ -400,18 +400,6 @@ def require_targets(
             require_file_place(path, option, overwrite=overwrite)
 
 
-def name_fault(text: str) -> str:
-    """Returns why no file or folder can have this name, or ''."""
-    odd = next((char for char in text if ord(char) < 32 or ord(char) == 127), "")
-    if odd:
-        return f"it holds the control character {odd!r}"
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        return "it is not UTF-8"
-    if max(len(part.encode()) for part in text.split("/")) > 255 or len(text.encode()) > 4000:
-        return "file names cannot be so long"
-    return ""
-
-
 def _place_fault(path: pathlib.Path) -> str:
     return "is not a folder's name: name a new folder" if path.name in ("", "..") else _length_fault(path)
 

@@ -1,6 +1,5 @@
 """Files that a configuration needs, which of them are missing, and how to get them. Nothing is downloaded here."""
 
-import contextlib
 import dataclasses
 import operator
 import os
@@ -17,7 +16,7 @@ from gan2shape_jax.io import bundled
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import find, find_depth, find_latent, required_source
 from gan2shape_jax.io.image_files import has_alpha
-from gan2shape_jax.io.image_lists import names_of, stem_of
+from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.io.weights import convert_command, listed
 
 _RELEASE = "https://github.com/XingangPan/GAN2Shape/releases/tag/v1.0"
@@ -51,8 +50,8 @@ class RequiredFile:
         return bool(self.path) and (os.path.isdir(self.path) if self.folder else os.path.isfile(self.path))
 
 
-def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) -> list[RequiredFile]:
-    """Returns every file and folder that a run reads, except the images, whose names may have been read already."""
+def required_files_of(config: ConfigDict, names: Sequence[str] = ()) -> list[RequiredFile]:
+    """Returns every file and folder that a run of these images reads, except the images."""
     files: list[RequiredFile] = []
 
     def need(field: str, advice: str = "", *, folder: bool = False) -> None:
@@ -85,10 +84,6 @@ def required_files_of(config: ConfigDict, names: Sequence[str] | None = None) ->
             need("data.latent_root", advice, folder=True)
         if data.depth_root:
             need("data.depth_root", "or --config.data.depth_root= for no evaluation", folder=True)
-        if names is None:
-            names = []
-            with contextlib.suppress(UserError):  # which reading the list reports
-                names = names_of(config)
         source, path = required_source(config, names), config.parsing.weights
         parser = category_of(config.category).parser
         if source == "file":
@@ -130,7 +125,7 @@ def _beside(path: str, suffix: str) -> str:
     return pathlib.Path(path).with_suffix(suffix).as_posix() if pathlib.Path(path).name else f"IN{suffix}"
 
 
-def require_files(config: ConfigDict, names: Sequence[str] | None = None) -> None:
+def require_files(config: ConfigDict, names: Sequence[str] = ()) -> None:
     """Raises `UserError` listing all that is missing, where to get it and how to convert it."""
     absent = [file for file in required_files_of(config, names) if not file.present]
     if not absent:

@@ -110,24 +110,6 @@ def _explained(
 _code = jax.jit(reference_code)
 
 
-def as_refinement(config: ConfigDict) -> ConfigDict:
-    """Returns a run's configuration with `config.refinement` in place of the fields that it overrides.
-
-    The GAN's own turned pictures (`config.refinement.samples`) need no encoder, and so no step 2.
-    """
-    chosen, mirrored = config.copy_and_resolve_references().unlock(), any(config.schedule.flip3)
-    stages = tuple(tuple(stage) for stage in config.refinement.stages)
-    if config.refinement.samples == "turned":
-        stages = tuple((first, 0, third) for first, _, third in stages)
-        chosen.refinement.new_encoder = False
-    chosen.schedule.stages = stages
-    chosen.schedule.flip1 = chosen.schedule.flip3 = len(stages) * (mirrored,)
-    chosen.optimizer.learning_rate = config.refinement.learning_rate
-    chosen.sampling.collect_iters = config.refinement.collect_iters
-    chosen.sampling.batch_size = config.refinement.batch_size
-    return chosen.lock()
-
-
 def finished(
     config: ConfigDict, start: models.Params, state: TrainState, prepared: PreparedImage, frozen: FrozenModels
 ) -> tuple[models.Params, dict[str, Any]]:

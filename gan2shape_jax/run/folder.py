@@ -45,7 +45,7 @@ from gan2shape_jax.io.output_folders import CHECKPOINTS, RUN, require_output_fol
 from gan2shape_jax.results import AWAITS, examine, load_metrics
 from gan2shape_jax.run import hosts, lock
 from gan2shape_jax.run.hosts import ALONE, Team
-from gan2shape_jax.run.identity import Identity, digest, identity_of, inherit_auto, read_identity, resolve_auto
+from gan2shape_jax.run.identity import Identity, digest, identity_of, read_identity, resolve_auto
 from gan2shape_jax.run.recipe import Plan
 from gan2shape_jax.training.resume import INPUTS, Decision, Existing, Requested, State, decide
 
@@ -239,16 +239,12 @@ def opened(plan: Plan, names: Sequence[str]) -> Iterator[Run]:
     with contextlib.ExitStack() as stack:
         folder = dataclasses.replace(RunFolder.at(config), team=team)
         folder = dataclasses.replace(folder, requires=_locked(stack, plan, folder, names))
-        plan, fault = _begun(plan, folder, names)
-        share = list(names[team.index :: team.count])
-        _tidy(folder, [stem_of(name) for name in share])
         if together and team.count > 1:
             _await(folder.root, team, timeout_s)
             if not connected:
                 hosts.connect(team, timeout_s)
-        run, faults = _decided(plan, folder, names, share)
-        if fault and team.leads:
-            set_aside(folder.root / "config.json", fault)
+        share = list(names[team.index :: team.count])
+        run, faults = _decided(plan, folder, names, share, tidies=True)
         for name, why in faults.items():
             set_aside(folder.result(stem_of(name)), f"it is incomplete: {why}; the image is reconstructed again")
         try:
@@ -273,8 +269,7 @@ def require_usable(plan: Plan, names: Sequence[str]) -> None:
     for place, kind, option in _places(plan, folder):
         if kind and isinstance(place, pathlib.Path):
             require_output_folder(place, kind, option)
-    plan, _ = _begun(plan, folder, names)
-    _decided(plan, folder, names, names)
+    _decided(plan, folder, names, names, tidies=False)
 
 
 def _places(plan: Plan, folder: RunFolder) -> list[tuple[pathlib.PurePath, str, str]]:
@@ -303,43 +298,37 @@ def _locked(
     return tuple(map(stack.enter_context, held))
 
 
-def _begun(plan: Plan, folder: RunFolder, names: Sequence[str]) -> tuple[Plan, str]:
-    """Returns the plan, with what it leaves to the program as in the run that exists, and why that cannot be read.
+def _decided(
+    plan: Plan, folder: RunFolder, names: Sequence[str], share: Sequence[str], *, tidies: bool
+) -> tuple[Run, dict[str, str]]:
+    """Returns a run, and the images whose results cannot be read, with why; devices start.
 
-    Raises `UserError`: the folder holds another run, or cannot hold this one.
+    What killed writes have left is removed if this `tidies`, once the folder is known to be this run's.
+    Raises `UserError`: the folder holds another run, or cannot hold this one; a result, or networks, are another's.
     """
-    config, existing = plan.config, Existing()
     if plan.ends_with_detail:  # hours before it is needed
         require_output_folder(folder.root / DETAIL, RUN, "a part of config.workdir")
     if plan.recipe.trains:
         require_no_pattern(folder.checkpoint_root)
     require_apart(folder.root, map(stem_of, names))
-    try:
-        if (path := folder.root / "config.json").exists():
-            before, identity = read_identity(path)
-            existing, config = Existing("begun", identity.computed), inherit_auto(config, before)
-    except UserError as error:  # results say themselves what they were made with
-        existing = Existing(fault=str(error))
-    decide(existing, Requested(identity_of(config).computed, place=f"{config.workdir} holds a run"))
-    return dataclasses.replace(plan, config=config), existing.fault
-
-
-def _decided(plan: Plan, folder: RunFolder, names: Sequence[str], share: Sequence[str]) -> tuple[Run, dict[str, str]]:
-    """Returns a run, and the images whose results cannot be read, with why; devices start.
-
-    Raises `UserError`: a result, or networks, are another's.
-    """
-    plan = dataclasses.replace(plan, config=resolve_auto(plan.config, plan.recipe))
+    before, began = None, Existing()
+    with contextlib.suppress(FileNotFoundError, UserError):  # results say themselves what they were made with
+        before, identity = read_identity(folder.root / "config.json")
+        began = Existing("begun", identity.computed)
+    plan = dataclasses.replace(plan, config=resolve_auto(plan.config, plan.recipe, before))
     run = Run(plan, identity_of(plan.config), folder, {}, Decision.MAKE)
+    decide(began, Requested(run.identity.computed, place=f"{plan.config.workdir} holds a run"))
+    if tidies:
+        _tidy(folder, [stem_of(name) for name in share])
     existing = {name: folder.existing(stem_of(name)) for name in share}
     # Of what does not exist, the inputs are read when it is made.
     requested = {name: run.requested(name) for name, result in existing.items() if result.state != "nothing"}
+    of_all = run.requested_networks(names)
     images = dict.fromkeys(share, Decision.MAKE)
     images |= {name: decide(existing[name], asked) for name, asked in requested.items()}
-    if plan.recipe.shares_networks:
-        run = dataclasses.replace(run, networks=decide(folder.existing_networks, run.requested_networks(names)))
+    networks = decide(folder.existing_networks, of_all) if plan.recipe.shares_networks else Decision.MAKE
     faults = {name: result.fault for name, result in existing.items() if result.fault}
-    return dataclasses.replace(run, images=images), faults
+    return dataclasses.replace(run, images=images, networks=networks), faults
 
 
 def _await(root: pathlib.Path, team: Team, timeout_s: int) -> None:

@@ -96,6 +96,7 @@ def _extensions_in(values: Mapping[str, Any]) -> dict[str, str]:
         (kind, values[path]) for path, kind in _NAMED.items() if values.get(path) in extensions.names(kind)
     ]
     used += [("loss", name) for name in extensions.names("loss") if values.get(f"loss.lam_{name}")]
+    used += [("output", name) for name in extensions.names("output")]
     return {f"{kind}.{name}": extensions.version(kind, name) for kind, name in used}
 
 
@@ -138,9 +139,8 @@ def identity_of(
     computed = {path: value for path, value in computed.items() if value or not read[path].added}
     drawn = {path: values[path] for path, field in fields().items() if field.role == "draw"}
     if used is None:
-        outputs = {f"output.{name}": extensions.version("output", name) for name in extensions.names("output")}
         own = _own_prior(config.category) if computed.get("prior.shape") == "category" else {}
-        used = own | _extensions_in(computed) | outputs
+        used = own | _extensions_in(computed)
     for path, value in computed.items():
         if read[path].file and value:
             computed[path] = known.get(path) or content_of(value)
@@ -169,13 +169,11 @@ def read_identity(path: pathlib.Path) -> tuple[ConfigDict, Identity]:
     return config, identity_of(config, files=files, used=used)
 
 
-def inherit_auto(config: ConfigDict, before: ConfigDict) -> ConfigDict:
-    """Returns a run's configuration with the values that it leaves to the program as the run had them before."""
-    return _with_auto(config, lambda path: operator.attrgetter(path)(before))
+def resolve_auto(config: ConfigDict, recipe: Recipe, before: ConfigDict | None = None) -> ConfigDict:
+    """Returns a run's configuration with the values that it leaves to the program.
 
-
-def resolve_auto(config: ConfigDict, recipe: Recipe) -> ConfigDict:
-    """Returns a run's configuration with the values that it leaves to the program, by this machine: devices start."""
+    They are as the run had them `before`; of a new run, by this machine: devices start.
+    """
     side, averaged = config.image_size, config.schedule.average_gradients and recipe.shares_networks
     choices: dict[str, Callable[[], Any]] = {
         "networks.width": lambda: modules.default_width(side),
@@ -183,12 +181,9 @@ def resolve_auto(config: ConfigDict, recipe: Recipe) -> ConfigDict:
         "runtime.precision": lambda: precision.chosen(precision.AUTO, jax.default_backend()),
         "schedule.batches_per_iteration": lambda: jax.device_count() if averaged else int(recipe.shares_networks),
     }
-    return _with_auto(config, lambda path: choices[path]())
-
-
-def _with_auto(config: ConfigDict, value_of: Callable[[str], Any]) -> ConfigDict:
     chosen = config.copy_and_resolve_references().unlock()
     for path, auto in AUTO_FIELDS.items():
-        if operator.attrgetter(path)(config) == auto:
-            set_field(chosen, path, value_of(path))
+        value = operator.attrgetter(path)
+        if value(config) == auto:
+            set_field(chosen, path, value(before) if before else choices[path]())
     return chosen.lock()

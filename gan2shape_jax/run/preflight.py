@@ -15,7 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax.config import flatten
-from gan2shape_jax.config.schema import faults, fields
+from gan2shape_jax.config.schema import faults
 from gan2shape_jax.config.schema import problems as value_problems
 from gan2shape_jax.errors import UserError, printable
 from gan2shape_jax.io.arrays import load_mvn
@@ -33,9 +33,6 @@ from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files, shared
 
-# Fields that determine the size of the data read, or the meaning of its values.
-_DECISIVE = ("image_size", "data.crop", "camera.min_depth", "camera.max_depth", "camera.fov_deg")
-
 
 def run_preflight(config: ConfigDict) -> int:
     """Prints problems and what the run would work on; returns the exit code: 0 if a run can start, else 1."""
@@ -50,8 +47,8 @@ def run_preflight(config: ConfigDict) -> int:
 
 def examine(config: ConfigDict) -> list[str]:
     """Returns all problems: values, output folders, missing files, weights, statistics, images."""
-    problems, values, names = value_problems(config), flatten(config), list[str]()
-    if faults(values):
+    problems, names = value_problems(config), list[str]()
+    if faults(flatten(config)):
         return problems  # all other checks expect values that fields can have
     sensible = not problems
 
@@ -63,7 +60,9 @@ def examine(config: ConfigDict) -> list[str]:
             problems.append(str(error))
             return None
 
-    tried(require_files, config)
+    if config.recipe not in ("lift", "finetune") and os.path.exists(config.data.image_list):
+        names = tried(names_of, config) or []
+    tried(require_files, config, names)
     plan = tried(resolve, config)
     config = plan.config if plan else config
     architecture = tried(_architecture, config)
@@ -79,18 +78,15 @@ def examine(config: ConfigDict) -> list[str]:
     parsed = config.data.mask_source in ("auto", "parser") and category_of(config.category).parser
     if parsed and os.path.isfile(config.parsing.weights):
         tried(load_parser_of, config)
-    if config.recipe not in ("lift", "finetune") and os.path.exists(config.data.image_list):
-        names = tried(names_of, config) or []
     if names and config.recipe == "joint" and plan is not None:
         tried(joint.require_enough_for, resolve_auto(config, plan.recipe), names)
     tried(require_images, config, names)
-    if not any(fields()[path].fault(values[path]) for path in _DECISIVE):
-        sides: dict[str, int] = {}
-        for name in names:
-            if os.path.isfile(pathlib.Path(config.data.image_root) / name):
-                sides |= tried(_read_image, config, name, architecture) or {}
-        if config.recipe == "joint" and config.data.crop and sides:
-            tried(shared.require_one_size, sides)
+    sides: dict[str, int] = {}
+    for name in names:
+        if os.path.isfile(pathlib.Path(config.data.image_root) / name):
+            sides |= tried(_read_image, config, name, architecture) or {}
+    if config.recipe == "joint" and config.data.crop and sides:
+        tried(shared.require_one_size, sides)
     if sensible and plan is not None:
         tried(require_usable, plan, names)
     return list(dict.fromkeys(problems))

@@ -23,7 +23,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.image_lists import read_names
 from gan2shape_jax.io.required_files import require_files, require_images
-from gan2shape_jax.lift import detail_training, model_file, refinement, steps
+from gan2shape_jax.lift import detail_training, model_file, steps
 from gan2shape_jax.lift.model_file import LiftedModel
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.schedule import Phase, make_schedule
@@ -332,7 +332,25 @@ def resolve(config: ConfigDict) -> Plan:
             f"{pretrained} does not know how its GAN turns what it draws, as config.refinement.samples='turned' needs: "
             "set it to 'projected'"
         )
-    return Plan(recipe, refinement.as_refinement(config), model)
+    return Plan(recipe, _as_refinement(config), model)
+
+
+def _as_refinement(config: ConfigDict) -> ConfigDict:
+    """Returns a run's configuration with `config.refinement` in place of the fields that it overrides.
+
+    The GAN's own turned pictures (`config.refinement.samples`) need no encoder, and so no step 2.
+    """
+    chosen, mirrored = config.copy_and_resolve_references().unlock(), any(config.schedule.flip3)
+    stages = tuple(tuple(stage) for stage in config.refinement.stages)
+    if config.refinement.samples == "turned":
+        stages = tuple((first, 0, third) for first, _, third in stages)
+        chosen.refinement.new_encoder = False
+    chosen.schedule.stages = stages
+    chosen.schedule.flip1 = chosen.schedule.flip3 = len(stages) * (mirrored,)
+    chosen.optimizer.learning_rate = config.refinement.learning_rate
+    chosen.sampling.collect_iters = config.refinement.collect_iters
+    chosen.sampling.batch_size = config.refinement.batch_size
+    return chosen.lock()
 
 
 def ready(config: ConfigDict, only: Sequence[str] | None = None) -> tuple[Plan, list[str]]:

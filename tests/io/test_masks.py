@@ -17,6 +17,7 @@ from gan2shape_jax.io import arrays, data
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.categories import parsers
 from gan2shape_jax.io.image_files import open_square
+from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.required_files import require_files, required_files_of
 from gan2shape_jax.networks import parsing
 from gan2shape_jax.run import preflight
@@ -200,7 +201,8 @@ def test_absent_parser_weights_are_asked_for_with_source_and_command(tmp_path, m
 
 def test_what_is_asked_for_depends_on_the_source(folder):
     def requested(**fields):
-        wanted = {first.field for first in required_files_of(_config(folder, **fields))}
+        config = _config(folder, **fields)
+        wanted = {first.field for first in required_files_of(config, names_of(config))}
         return wanted & {"data.mask_root", "parsing.weights"}
 
     car = {"category": "car", "parsing__weights": "w.safetensors"}

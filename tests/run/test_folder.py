@@ -342,6 +342,7 @@ def test_results_of_another_run_are_refused_without_config_json_too(folder, tmp_
     with pytest.raises(UserError, match="results/a holds a result made with other values: configuration"):
         _started(tmp_path, seed=7)
     assert _finished(tmp_path) == ["a", "b"]
+    folder.describe(config := _plan(tmp_path).config, identity_of(config))  # as a start does next
     (aside,) = folder.root.glob("config.json.unreadable-*")
     assert aside.read_text() == "[" * 100_000 and "it is kept as config.json.unreadable-1" in capsys.readouterr().err
 
