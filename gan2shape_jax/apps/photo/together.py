@@ -28,9 +28,9 @@ from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.photos.together import Gathered, Shot, Source
 from gan2shape_jax.results.pictures import encoded, strip
+from gan2shape_jax.run import images
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.identity import identity_of, read_identity
-from gan2shape_jax.run.images import FAILURES, WorkItems, failures_of, redraw
 from gan2shape_jax.training.resume import Decision, Existing, Requested, decide
 
 _FRAMED = 320  # pixels per side of a photograph in the drawing of all
@@ -84,7 +84,7 @@ def make_result(
     """Makes the result of photographs, and puts it in its place; raises `UserError` if it cannot be made."""
     out, run_folder = pathlib.Path(config.workdir), RunFolder.at(config)
     every = sorted({*folder.records_in(out), name}, key=natural_key)
-    with WorkItems(run_folder, [f"{stem}.png" for stem in every], lambda line: None) as work_items:
+    with images.WorkItems(run_folder, [f"{stem}.png" for stem in every], lambda line: None) as work_items:
         try:
             result, shots = together.reconstruct(gathered, model.predictor, name=name)
             files: dict[str, Any] = {}
@@ -92,8 +92,8 @@ def make_result(
                 result, files = together.textured(result, shots, mirror=any(config.schedule.flip3))
             put = functools.partial(folder.put, config, identity_of(config), name)
             put(result, files, _parts(name, place, digest, gathered, shots))
-        except FAILURES as error:
-            raise UserError(failures_of([name], error)[name]) from error
+        except images.FAILURES as error:
+            raise UserError(images.failures_of([name], error)[name]) from error
         if sentence := judge.sentence_of(name, result.metrics):
             log(sentence)
         work_items.note(name)
@@ -103,7 +103,7 @@ def make_result(
 
 def redraw(config: ConfigDict, name: str) -> None:
     """Has a result drawn anew from what is kept of it."""
-    redraw(RunFolder.at(config).result(name), config, identity_of(config).drawing)
+    images.redraw(RunFolder.at(config).result(name), config, identity_of(config).drawing)
 
 
 def _parts(name: str, place: pathlib.Path, digest: str, gathered: Gathered, shots: Sequence[Shot]) -> dict[str, bytes]:
