@@ -113,7 +113,8 @@ class Gathered:
 def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str], None]) -> Gathered:
     """Finds the object that is in all photographs, and what the model makes of it in each.
 
-    `log` is told of each photograph that is left out. Raises `UserError`: none is usable; the message says why.
+    `log` is told why photographs are left out, one by one, and whether there are too many. Raises `UserError`: none is
+    usable; the message says why of each.
     """
     left_out: list[str] = []
 
@@ -151,7 +152,7 @@ def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str],
         more = f"; and {len(left_out) - _LISTED} more" if len(left_out) > _LISTED else ""
         raise UserError(f"none of these photographs can be used: {'; '.join(left_out[:_LISTED])}{more}")
     if len(some := spread(shots)) < len(shots):
-        leave_out(f"{len(some)} of {len(shots)} are used: sharp ones, spread over the views")
+        log(f"{len(some)} of {len(shots)} photographs are used: sharp ones, spread over the views")
     return Gathered(some, len(known), left_out)
 
 

@@ -9,7 +9,8 @@ below it:
     card     {"format": 2, "thumb": JPEG}   photo and shape side by side, for the gallery
     model    geometry, colours, view and light: what the interactive view is built from
     extras   further pictures and maps, any of which may be absent; for small images, lossless `albedo` and `input`;
-             the photo's `texture`, and the `photo` itself, as much of it as `input` shows
+             the photo's `texture`, and the `photo` itself, as much of it as `input` shows; of several `photographs`
+             each one's name, view, whether it was used, and four `pictures` side by side, see `views.photograph_rows`
 
 Pictures are base64 in `{"kind": "jpeg" | "png", "data": ...}`. Maps are base64 of zlib streams: `depth` of 16-bit steps
 between `depth_low` and `depth_high` (scene units), row by row, each as its difference from what the left and upper
@@ -29,7 +30,7 @@ import json
 import os
 import pathlib
 import zlib
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import read_object
 from gan2shape_jax.results import pictures, surface, views
 from gan2shape_jax.results.files import FILES, add_files, open_file, write_folder
-from gan2shape_jax.results.result import TEXTURE, Result, array_files
+from gan2shape_jax.results.result import TEXTURE, Photograph, Result, array_files
 
 if TYPE_CHECKING:
     import trimesh
@@ -54,6 +55,7 @@ _SHOWS = ("", "_albedo", "_normals", "_shape")
 FRAGMENT, FORMAT, USDZ = "page.jsonl", 2, "model.usdz"
 _TEXTURE = 512  # pixels per side of the photo and its texture, at most
 _PHOTO = "photo_crop.jpg"  # by `photos.texture`
+_BESIDE = 144  # pixels per side of pictures beside a photograph
 _THUMB = 80  # pixels per side of each half
 _LOSSLESS = 128  # pixels per side, up to which pictures are enlarged so much that JPEG artefacts show
 _CLAY_LIGHT = np.array([0.2, 0.8, 0.3, 0.5], np.float32)  # ambient, diffuse, dx, dy
@@ -93,6 +95,11 @@ class Drawing:
     def mesh(self) -> trimesh.Trimesh:
         """The textured mesh."""
         return surface.build_mesh(self.result, full=self.options.mesh_full)
+
+    @functools.cached_property
+    def photographs(self) -> list[list[np.ndarray]]:
+        """Of several photographs each beside the model, see `views.photograph_rows`; [] of a single one."""
+        return photograph_rows(self.result)
 
     @functools.cached_property
     def gan(self) -> views.GanViews | None:
@@ -162,6 +169,15 @@ def _maps(drawing: Drawing) -> dict[str, Any]:
     }
 
 
+def photograph_rows(result: Result) -> list[list[np.ndarray]]:
+    """Returns pictures for each photograph of a result, see `views.photograph_rows`; [] where there is only one."""
+    return views.photograph_rows(result, _SMALLEST_PICTURE) if result.photographs else []
+
+
+def _photographs(drawing: Drawing) -> dict[str, Any] | None:
+    return {"photographs.png": pictures.strip(drawing.photographs)} if drawing.photographs else None
+
+
 def _overview(drawing: Drawing) -> dict[str, Any]:
     tile = min(max(drawing.size, _SMALLEST_PICTURE), _LARGEST_TILE)
     return {"overview.png": np.asarray(views.draw_overview(drawing.result, gan=drawing.gan, size=tile))}
@@ -197,14 +213,21 @@ def _strips_by_gan(drawing: Drawing) -> dict[str, Any] | None:
 
 
 def _fragment(drawing: Drawing) -> dict[str, Any]:
-    lines = fragment_of(drawing.result, full=drawing.options.mesh_full, photo=drawing.photo)
+    known = {"photo": drawing.photo, "photographs": drawing.photographs}
+    lines = fragment_of(drawing.result, full=drawing.options.mesh_full, **known)
     return {FRAGMENT: "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)}
 
 
-def fragment_of(result: Result, *, full: bool = False, photo: bytes | None = None) -> list[dict[str, Any]]:
+def fragment_of(
+    result: Result,
+    *,
+    full: bool = False,
+    photo: bytes | None = None,
+    photographs: Sequence[Sequence[np.ndarray]] | None = None,
+) -> list[dict[str, Any]]:
     """Returns card, model and extras of `page.jsonl`; with `full`, the mesh keeps the whole depth map.
 
-    `photo` is as for `Drawing`.
+    `photo` is as for `Drawing`, and so are `photographs`, which are drawn if they are not there.
     """
     part = surface.whole_if_empty(result, full=full)
     inside = part.field >= surface.OUTLINE
@@ -242,10 +265,21 @@ def fragment_of(result: Result, *, full: bool = False, photo: bytes | None = Non
         extras["texture"] = _shrunk(Image.fromarray(result.texture))
     if photo is not None:
         extras["photo"] = _shrunk(JpegImagePlugin.JpegImageFile(io.BytesIO(photo)).convert("RGB"))  # of no other kind
+    rows = photograph_rows(result) if photographs is None else photographs
+    if rows:
+        extras["photographs"] = [_beside(*each) for each in zip(result.photographs, rows, strict=True)]
     if (uncertainty := result.uncertainty) is not None:
         greatest = max(float(np.max(uncertainty)), 1e-9)
         extras |= {"spread": _packed(_bytes(uncertainty, greatest)), "spread_high": _rounded(greatest)}
     return [{"format": FORMAT, "thumb": _encoded(thumb, quality=80)["data"]}, model, extras]
+
+
+def _beside(photograph: Photograph, row: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Returns what the page shows of a photograph: its pictures side by side, and what to say of them."""
+    small = [Image.fromarray(each).resize((_BESIDE, _BESIDE), Image.Resampling.LANCZOS) for each in row]
+    view = [*map(_rounded, photograph.view)]
+    told = {"name": photograph.name, "view": view, "used": photograph.used}
+    return told | {"pictures": _encoded(np.concatenate([np.asarray(each) for each in small], axis=1), quality=85)}
 
 
 def _coded_depth(depth: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -347,6 +381,14 @@ OUTPUTS = (
         "this result's part of the run's page: one line of JSON each for the gallery's picture, the model, and further "
         "pictures and maps",
         _fragment,
+    ),
+    Output(
+        ("photographs.png",),
+        "of an object in several photographs: a row for each, with the photograph, the model seen from there in its "
+        "light, the shape from there, and the model from in front in that light",
+        _photographs,
+        offer="The photographs beside the model",
+        inside=False,
     ),
     Output(("overview.png",), "everything at a glance", _overview, "overview", "Overview picture", inside=False),
     Output(
@@ -454,6 +496,6 @@ def add_textured(folder: pathlib.Path, result: Result, files: Mapping[str, Any])
     drawn = dict(files)
     for write in (_glb, _obj, _usdz, _texture):
         drawn |= write(drawing) or {}
-    for name, write in ((FRAGMENT, _fragment), ("overview.png", _overview)):
-        drawn |= write(drawing) if (folder / name).exists() else {}
+    for name, write in ((FRAGMENT, _fragment), ("photographs.png", _photographs), ("overview.png", _overview)):
+        drawn |= (write(drawing) or {}) if (folder / name).exists() else {}
     add_files(folder, drawn, gone=["mesh.png"])  # the albedo

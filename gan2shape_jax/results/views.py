@@ -26,7 +26,7 @@ from PIL import Image
 from gan2shape_jax import program_cache
 from gan2shape_jax.errors import message_line
 from gan2shape_jax.geometry import camera as cameras
-from gan2shape_jax.geometry import rasterizer
+from gan2shape_jax.geometry import lighting, rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces, interpolate
 from gan2shape_jax.geometry.render import pseudo_image
@@ -35,7 +35,7 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.platforms import default_numerics, in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
-from gan2shape_jax.results.result import COLUMNS, Result, Row
+from gan2shape_jax.results.result import COLUMNS, Photograph, Result, Row
 from gan2shape_jax.results.surface import lit, normals, points, rotations, shading, surface
 
 SHOWS = ("image", "albedo", "normals", "shape", "depth")
@@ -63,6 +63,8 @@ _PITCHES_DEG = np.linspace(-20, 20, 5)
 _DXS = (-1.5, -0.7, 0.0, 0.7, 1.5)
 _SIDES = ("from the right", "half right", "from above", "half left", "from the left")
 _LONGEST = 200  # characters of a verdict in the overview
+_GAMMA = 2.2  # of sRGB, about
+_RATIO, _DIM = 4.0, 0.02  # the most that a light changes a colour by, and the least shading that one is known by
 _LIGHT_ROWS = tuple((strength, dy) for strength in (0.3, 0.6) for dy in (0.0, 0.6))
 
 
@@ -189,10 +191,8 @@ def picture(
         if near is None or far is None:
             near, far = pictures.depth_range(surfaces.depth, surfaces.coverage)
         colours = pictures.colour_depth(surfaces.depth, near, far).astype(np.float32) / 127.5 - 1
-    elif show == "image" and surfaces.photo is not None:
-        colours = surfaces.photo * (np.maximum(_shading(surfaces.normal, light), 0) + AMBIENCE) * 2 - 1
     elif show == "image":
-        colours = surfaces.albedo * _shading(surfaces.normal, light) * 2 - 1
+        colours = _lit(surfaces, light) * 2 - 1
     elif show == "albedo":
         colours = surfaces.albedo * 2 - 1
     elif show == "normals":
@@ -204,6 +204,13 @@ def picture(
     return pictures.to_uint8(pictures.on_white(np.clip(colours, -1, 1), coverage))
 
 
+def _lit(surfaces: Surfaces, light: SomeLights) -> np.ndarray:
+    """Returns the colours that surfaces show under a light, of which 0 to 1 can be seen."""
+    if surfaces.photo is not None:
+        return np.asarray(surfaces.photo * (np.maximum(_shading(surfaces.normal, light), 0) + AMBIENCE))
+    return np.asarray(surfaces.albedo * _shading(surfaces.normal, light))
+
+
 def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
     """Returns ambient plus diffuse light, (n, s, s, 1); a plane facing the light has their sum."""
     light = np.asarray(light, np.float32).reshape(-1, 1, 1, 4)
@@ -211,6 +218,38 @@ def _shading(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
     direction = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
     facing = np.maximum(0, np.sum(normal * direction, axis=-1, keepdims=True))
     return light[..., :1] + light[..., 1:2] * facing
+
+
+def photograph_rows(result: Result, size: int) -> list[list[UInt8[np.ndarray, "s s 3"]]]:
+    """Returns four pictures for each photograph of an object, of `size` pixels a side.
+
+    They are: the photograph itself; the model seen from there, in that photograph's light; its shape in grey, from
+    there; and the model from in front, in that light. Colours are those of the first photograph, times the ratio of the
+    two lights' shading of the surface, so that neither needs to be known in full.
+    """
+    photographs = result.photographs
+    there = draw(result, np.stack([one.seen_from(result.camera) for one in photographs]), size=size)
+    front = draw(result, sweep_views(), size=size)
+    rows, grey = [], picture(there, "shape", light=result.light)
+    for number, one in enumerate(photographs):
+        seen = [_in_light_of(some, result, one) for some in (there[number : number + 1], front)]
+        shown = pictures.enlarge(pictures.to_uint8(one.signed_image), size)
+        rows.append([shown, seen[0], grey[number], seen[1]])
+    return rows
+
+
+def _in_light_of(surfaces: Surfaces, result: Result, photograph: Photograph) -> UInt8[np.ndarray, "s s 3"]:
+    """Returns the picture of one view in the light of a photograph, on white."""
+    own, first = (_harmonic_shading(surfaces.normal[0], one) for one in (photograph, result.photographs[0]))
+    linear = np.clip(_lit(surfaces, result.light)[0], 0, 1) ** _GAMMA * np.clip(own / first, 1 / _RATIO, _RATIO)
+    colours = np.clip(linear, 0, 1) ** (1 / _GAMMA) * 2 - 1
+    return pictures.to_uint8(pictures.on_white(colours, surfaces.coverage[0]))
+
+
+def _harmonic_shading(normal: Float[np.ndarray, "s s 3"], photograph: Photograph) -> Float[np.ndarray, "s s 3"]:
+    """Returns how a photograph's light shades surfaces of these canonical normals, in linear light, above 0."""
+    turned = normal @ rotations(photograph.view[None, :3])[0].T
+    return np.maximum(np.asarray(lighting.harmonics(turned)) @ photograph.light, _DIM)
 
 
 def pictures_in_turn(

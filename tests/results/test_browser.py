@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import axe
+from helpers import axe, several
 from helpers.plain_result import plain_result
 from helpers.site import served_folder
 
@@ -256,6 +256,24 @@ def test_the_photo_lies_over_the_model_as_sharp_as_it_is(browser, result, tmp_pa
     assert text_of(browser, "summary") == "4 images, 2 done, 1 not used, 1 failed"
     show(browser, 2)
     assert text_of(browser, "verdict").startswith("Not used")
+
+
+def test_every_photograph_is_beside_the_model_and_what_they_gave_is_said(browser, result, tmp_path):
+    several_of = several.result()
+    for name, one in (("several", several_of), ("one", result)):
+        write_outputs(one, tmp_path / "results" / name, options=OutputOptions(preset="mesh"))
+    trust = _TRUST | {"photographs": "from 2 of 3 photographs"}
+    write_page(tmp_path, [Row("several", "done", {"trust": trust}), Row("one", "done", {"trust": _TRUST})])
+    open_page(browser, tmp_path / "index.html")
+    assert "From 2 of 3 photographs" in text_of(browser, "verdict")
+    captions = text_of(browser, "photographs").split("\n")
+    captions = [line for line in captions if line]
+    assert [line.split(" ")[0] for line in captions] == [name.split(" ")[0] for name in several.NAMES]
+    assert "turned 17° to the right" in captions[0] and "not used" in captions[2] and "not used" not in captions[1]
+    sizes = "Array.from(document.querySelectorAll('#photographs img'), e => [e.naturalWidth, e.naturalHeight])"
+    assert browser.evaluate(sizes) == [[4 * 144, 144]] * 3
+    show(browser, 1)
+    assert browser.evaluate("document.getElementById('beside').hidden")
 
 
 def test_what_awaits_its_refinement_says_so(browser, result, tmp_path):

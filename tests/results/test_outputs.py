@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import bump
+from helpers import bump, several
 from helpers.bump import SIZE
 from helpers.plain_result import plain_result
 from PIL import Image
@@ -92,6 +92,7 @@ def test_the_list_of_outputs_says_which_files_there_are(result, tmp_path, preset
     """A preset writes the files of its entries and no others; the record has them all with their sizes."""
     full = dataclasses.replace(result, uncertainty=np.full_like(result.depth, 0.01), gan_image=result.signed_image)
     full = dataclasses.replace(full, texture=np.zeros((40, 40, 3), np.uint8))
+    full = dataclasses.replace(full, photographs=several.result().photographs)
     options = OutputOptions(preset, picture_size=32, turntable_frames=2)
     write_outputs(full, tmp_path / "r", gan_project=lambda pictures: pictures, options=options)
     presets = PRESETS[: PRESETS.index(preset) + 1]

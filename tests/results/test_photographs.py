@@ -1,15 +1,19 @@
 """A result from several photographs: what is kept of each, and how the model is drawn beside it."""
 
+import base64
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
 from helpers import bump, several
+from PIL import Image
 
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry import camera as cameras
-from gan2shape_jax.results import load, save_result
+from gan2shape_jax.results import Row, load, outputs, save_result, views, write_outputs, write_page
+from gan2shape_jax.results.outputs import OutputOptions
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +68,34 @@ def test_a_larger_object_looks_like_a_nearer_one(result):
     seen = cameras.project(cameras.transform(larger, photograph.view, camera), camera)
     nearer = cameras.project(cameras.transform(points, photograph.seen_from(camera), camera), camera)
     np.testing.assert_allclose(nearer, seen, atol=1e-3)
+
+
+def test_each_photograph_is_drawn_beside_the_model_in_its_light(result):
+    rows = views.photograph_rows(result, 24)
+    assert [len(row) for row in rows] == [4, 4, 4] and all(tile.shape == (24, 24, 3) for row in rows for tile in row)
+    first, coloured, same = rows
+    np.testing.assert_array_equal(first[3], result.render(size=24))  # in its own light: as it is
+    np.testing.assert_array_equal(first[3], same[3])  # another view, the same light
+    assert (first[1] != same[1]).any() and (first[2] != same[2]).any()
+    change = coloured[3].astype(int) - first[3]
+    assert np.abs(change[..., 2]).max() == 0  # no light of its own in blue
+    right, left = change[:, 12:, 0], change[:, :12, 0]
+    assert left.max() > 0 > right.min()  # normals point into the surface: on its left side to the right
+
+
+def test_the_files_and_the_page_have_the_photographs(result, tmp_path):
+    write_outputs(result, tmp_path / "results" / "a", options=OutputOptions(preset="mesh", picture_size=32))
+    with Image.open(tmp_path / "results" / "a" / "photographs.png") as sheet:
+        assert sheet.size == (4 * 194 - 2, 3 * 194 - 2)
+    extras = json.loads((tmp_path / "results" / "a" / "page.jsonl").read_text().splitlines()[2])
+    assert [one["name"] for one in extras["photographs"]] == list(several.NAMES)
+    assert [one["used"] for one in extras["photographs"]] == [True, True, False]
+    for one in extras["photographs"]:
+        with Image.open(io.BytesIO(base64.b64decode(one["pictures"]["data"]))) as strip:
+            assert strip.size == (4 * 144, 144)
+    assert outputs.fragment_of(load(tmp_path / "results" / "a"))[2].keys() == extras.keys()
+    trust = {"grade": "trust", "found": "a face", "photographs": "from 2 of 3 <b>photographs</b>"}
+    write_page(tmp_path, [Row("a", "done", {"trust": trust})])
+    page = (tmp_path / "index.html").read_text()
+    assert "from 2 of 3" in page and "<b>side" not in page and "<b>photographs" not in page
+    assert outputs.fragment_of(bump.result())[2].keys().isdisjoint({"photographs"})

@@ -118,6 +118,12 @@ export async function loadModel(index) {
     ganImage,
     photo, // the photo's texture, over the canonical picture
     overlay: extras.photo ? pictureAddress(extras.photo) : input.address, // the photo, as sharp as the page has it
+    photographs: (extras.photographs || []).map((one) => ({
+      name: String(one.name),
+      view: numbers(one.view, 6),
+      used: one.used === true,
+      address: pictureAddress(one.pictures), // of four pictures side by side
+    })),
     spread, // bytes, 255 being spreadHigh
     spreadHigh: extras.spread_high || 0,
   };

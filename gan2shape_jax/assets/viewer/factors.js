@@ -2,7 +2,7 @@
 
 import { CIVIDIS, MAGMA, depthColour, drawBall, drawBar, mapped, normalColour } from "./colours.js";
 import { backProjected, normalsOf, shadingOf } from "./geometry.js";
-import { element, lightWords } from "./words.js";
+import { element, lightWords, viewWords } from "./words.js";
 
 const _FADE = 0.15; // how much of its colour the surroundings of the object keep, as in depth.png
 const _IDEA = "It is the model's estimate, and may look like somebody or something else.";
@@ -85,6 +85,16 @@ function figure(picture, title, term, words, legend) {
 
 function still(address) {
   return element("img", { src: address, decoding: "async" });
+}
+
+/** Returns figures of the photographs that a shape is from, each beside the model; none where there is only one. */
+export function photographFigures(model) {
+  return model.photographs.map(({ name, view, used, address }) => {
+    const picture = still(address);
+    picture.setAttribute("alt", `${name}, the model from there, its shape, and the model from the front in that light`);
+    const words = `${viewWords(view)}${used ? "" : "; not used, as it does not show the same one"}`;
+    return element("figure", { class: used ? "photograph" : "photograph unused" }, picture, element("figcaption", {}, element("strong", {}, name), ` ${words}`));
+  });
 }
 
 /** Returns figures of a model's factors. */

@@ -2,7 +2,7 @@
 
 import { blockJson, loadModel } from "./decode.js";
 import { downloadList } from "./downloads.js";
-import { factorFigures } from "./factors.js";
+import { factorFigures, photographFigures } from "./factors.js";
 import { createGallery } from "./gallery.js";
 import { createLight } from "./light.js";
 import { tellFacts, tellMode, tellVerdict } from "./telling.js";
@@ -38,18 +38,20 @@ async function show(index) {
   at("downloads").replaceChildren(downloadList(image, data.files));
   at("files").hidden = image.files.length === 0;
   let [next, problem] = [null, null];
-  let figures;
+  let [figures, beside] = [[], []];
   try {
     if (typeof DecompressionStream === "function") next = await loadModel(index);
-    figures = next ? factorFigures(next) : [];
+    if (next) [figures, beside] = [factorFigures(next), photographFigures(next)];
   } catch (error) {
     console.warn(error);
-    [next, figures, problem] = [null, [], "The data of this image's model cannot be read."];
+    [next, figures, beside, problem] = [null, [], [], "The data of this image's model cannot be read."];
   }
   if (turn !== loading) return;
   model = next;
   at("factors").replaceChildren(...figures);
   at("found").hidden = figures.length === 0;
+  at("photographs").replaceChildren(...beside);
+  at("beside").hidden = beside.length === 0;
   tellFacts(at("facts"), image, model, data.columns);
   at("work").hidden = !model || !viewer;
   tell(model && viewer ? null : problem || reasonWithout(image));

@@ -14,7 +14,7 @@ export function tellVerdict(box, image) {
   box.className = `verdict ${grade}`;
   const heading = !image.done ? (remarks.startsWith("not used") ? "Not used" : "Failed") : trust?.found ? capital(trust.found) : trust ? "How far to trust it" : "Note";
   const text = element("div", {}, element("strong", {}, heading));
-  const told = trust?.found ? [trust.shape, trust.invented] : [trust?.verdict];
+  const told = trust?.found ? [trust.shape, trust.photographs, trust.invented] : [trust?.verdict];
   for (const words of told) if (words) text.append(element("p", {}, capital(words)));
   if (image.awaits) text.append(element("p", {}, "Not refined yet: this is the model's first estimate. Reload the page to see the refined result."));
   else if (remarks && !trust?.found) text.append(element("p", {}, capital(remarks)));
