@@ -59,6 +59,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] = ()) -> list[Req
 
     data, trains = config.data, config.recipe != "predict"
     lift = config.recipe in ("lift", "finetune", "train_detail")
+    distances = sorted(perceptual_distances(config)) if trains else []
     if trains:  # prediction uses the GAN and latents if there are any
         path = config.gan.checkpoint
         beside = [_beside(path, kind) for kind in (".pt", ".pth", ".pkl")]
@@ -99,7 +100,7 @@ def required_files_of(config: ConfigDict, names: Sequence[str] = ()) -> list[Req
         start = "or --config.recipe=train --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         need("networks.pretrained", start if trains and not lift else "networks.safetensors of a joint run")
     without = "--config.loss.perceptual=discriminator needs none"
-    for name in sorted(perceptual_distances(config)) if trains else ():
+    for name in distances:
         if name == "lpips":
             command = convert_command("vgg16-397923af.pth", "vgg.pth", target=config.loss.lpips_weights or _OUT)
             need("loss.lpips_weights", f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}; {without}")
