@@ -240,7 +240,7 @@ def opened(plan: Plan, names: Sequence[str]) -> Iterator[Run]:
         folder = dataclasses.replace(RunFolder.at(config), team=team)
         folder = dataclasses.replace(folder, requires=_locked(stack, plan, folder, names))
         if together and team.count > 1:
-            _await(folder.root, team, timeout_s)
+            lock.wait_for_hosts(folder.root, team, timeout_s)
             if not connected:
                 hosts.connect(team, timeout_s)
         share = list(names[team.index :: team.count])
@@ -329,17 +329,6 @@ def _decided(
     networks = decide(folder.existing_networks, of_all) if plan.recipe.shares_networks else Decision.MAKE
     faults = {name: result.fault for name, result in existing.items() if result.fault}
     return dataclasses.replace(run, images=images, networks=networks), faults
-
-
-def _await(root: pathlib.Path, team: Team, timeout_s: int) -> None:
-    """Waits until all hosts of the run have locked its folder; raises `UserError` naming those that have not."""
-    if missing := lock.missing_hosts(root, team, timeout_s):
-        raise UserError(
-            f"host {', '.join(map(str, missing))} of {team.count} did not appear in {root} within {timeout_s} s: "
-            "start all hosts at the same time, with the same command, in one folder that all share (NFS, Lustre, "
-            "Filestore, ...); config.runtime.hosts_timeout_s says how long to wait, config.runtime.hosts='one' not to "
-            "look for others"
-        )
 
 
 def _tidy(folder: RunFolder, stems: Sequence[str]) -> None:

@@ -51,6 +51,8 @@ class Identity:
 
     computed: Mapping[str, Any]  # the fields that change what is computed; of a file that one names, the SHA-256
     drawn: Mapping[str, Any]  # the fields that change only how results are drawn
+    files: Mapping[str, str]  # the SHA-256 of each file, by the field that names it
+    extensions: Mapping[str, str]  # what is used of other packages, as KIND.NAME, with package and version
 
     @property
     def fingerprint(self) -> str:
@@ -62,25 +64,12 @@ class Identity:
         """16 hex digits that differ between ways of drawing results."""
         return digest(self.drawn)
 
-    @property
-    def files(self) -> dict[str, str]:
-        """The SHA-256 of each file, by the field that names it."""
-        known = fields()
-        return {path: str(value) for path, value in self.computed.items() if path in known and known[path].file}
-
-    @property
-    def extensions(self) -> dict[str, str]:
-        """What is used of other packages, as KIND.NAME, with package and version."""
-        facts = (*self.computed.items(), *self.drawn.items())
-        return {name.removeprefix(_EXTENSION): str(value) for name, value in facts if name.startswith(_EXTENSION)}
-
     def record(self) -> dict[str, Any]:
         """Returns what `config.json` says of it, as JSON values."""
-        record = {"fingerprint": self.fingerprint, "files": self.files}
-        return record | ({"extensions": self.extensions} if self.extensions else {})
+        record = {"fingerprint": self.fingerprint, "files": dict(self.files)}
+        return record | ({"extensions": dict(self.extensions)} if self.extensions else {})
 
 
-_EXTENSION = "extensions."  # before KIND.NAME, among the facts of a run
 # The kinds of extensions that a field names, by that field.
 _NAMED: dict[str, extensions.Kind] = {
     "category": "category",
@@ -141,12 +130,12 @@ def identity_of(
     if used is None:
         own = _own_prior(config.category) if computed.get("prior.shape") == "category" else {}
         used = own | _extensions_in(computed)
-    for path, value in computed.items():
-        if read[path].file and value:
-            computed[path] = known.get(path) or content_of(value)
+    named = {path: value for path, value in computed.items() if read[path].file and value}
+    hashes = {path: known.get(path) or content_of(value) for path, value in named.items()}
+    computed |= hashes
     for name, version in used.items():
-        (drawn if name.startswith("output.") else computed)[f"{_EXTENSION}{name}"] = version
-    return Identity(computed, drawn)
+        (drawn if name.startswith("output.") else computed)[f"extensions.{name}"] = version
+    return Identity(computed, drawn, hashes, dict(used))
 
 
 def _in(path: str, groups: tuple[str, ...]) -> bool:

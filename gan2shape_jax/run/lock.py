@@ -97,15 +97,21 @@ def hold(
                     place.rmdir()
 
 
-def missing_hosts(folder: pathlib.Path, team: Team, timeout_s: int) -> list[int]:
-    """Returns the hosts of the team that do not lock a folder within that time."""
+def wait_for_hosts(folder: pathlib.Path, team: Team, timeout_s: int) -> None:
+    """Waits until all hosts of a run have locked its folder; raises `UserError` naming those that have not."""
 
     def missing() -> list[int]:
         others = {index: folder / f".lock{Team(index, team.count).suffix}" for index in range(team.count)}
         del others[team.index]
         return [index for index, path in others.items() if not (path.exists() and _is_locked(path))]
 
-    return [] if wait_for(lambda: not missing(), timeout_s) else missing()
+    if not wait_for(lambda: not missing(), timeout_s):
+        raise UserError(
+            f"host {', '.join(map(str, missing()))} of {team.count} did not appear in {folder} within {timeout_s} s: "
+            "start all hosts at the same time, with the same command, in one folder that all share (NFS, Lustre, "
+            "Filestore, ...); config.runtime.hosts_timeout_s says how long to wait, config.runtime.hosts='one' not to "
+            "look for others"
+        )
 
 
 def _is_locked(path: pathlib.Path) -> bool:
