@@ -1,4 +1,13 @@
-"""How far what explains pictures is from their true depth: networks, runs and what knows no view, in one table.
+"""One table: how far methods are from the true depth of rendered faces or cars, by family and by yaw.
+
+    python benchmarks/studio/depths.py faces                                # the committed test split
+    python benchmarks/studio/depths.py faces --data benchmarks/faces/data/validation --model lifted/model.safetensors
+    python benchmarks/studio/depths.py cars --results results/refined results/scratch
+
+`flat` is a plane, `mean` the mean depth of 256 pictures of the training split, `ellipsoid` the prior fitted to the true
+mask, `box` a cuboid of the training cars' mean length, width and height that is seen as the picture's car truly is; the
+others know no view. `--model` takes lifted models, `--results` folders of runs on these pictures (`folders.py unpack`):
+all rows are then of the pictures that all of these folders have results of, so that rows can be compared.
 
 SIDE and MAD (unit normals, degrees) over the object less its outermost pixel, as `gan2shape-jax evaluate` has them;
 inside: SIDE less four pixels of 64 more; yaw and pitch: mean absolute errors of the view, degrees. Means with 95%
@@ -7,11 +16,14 @@ greatest depth, 1.1.
 """
 
 import argparse
+import functools
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
+import chance
 import folders
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,9 +32,19 @@ from gan2shape_jax.apps.evaluate import markdown_table, mean_of, mean_text
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.geometry.mesh_rasterizer import rasterize
+from gan2shape_jax.io.bundled import MODEL, names_of, weights_file
 from gan2shape_jax.method import metrics, prior
 
+_HERE = pathlib.Path(__file__).resolve().parents[1]
 _RIM = 4  # pixels of 64
+_YAWS = (0, 15, 30, 45, 60, 75)  # degrees from the canonical view
+_CATEGORIES = {"faces": "ictface", "cars": "car"}  # whose prior is fitted
+_CARS = 256  # whose measures are averaged
+# Corners of the cube, and its sides as triangles.
+_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
+_SIDES = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+_FACES = np.array([[side[0], *side[k : k + 2]] for side in _SIDES for k in (1, 2)])
 _DIGITS = {"side": 4, "inside": 4, "mad": 1, "pitch": 1, "yaw": 1}
 
 Explain = Callable[[dict, int], tuple[np.ndarray, np.ndarray | None]]
@@ -79,17 +101,6 @@ def measured(truth: dict[str, np.ndarray], explain: Callable) -> dict[str, np.nd
     return result
 
 
-def arguments(
-    parser: argparse.ArgumentParser, data: pathlib.Path, model_files: Iterable[pathlib.Path]
-) -> argparse.Namespace:
-    """Parses the command line of a table, given what it is of by default."""
-    parser.add_argument("--data", type=pathlib.Path, default=data, help="as folders.py packs it")
-    parser.add_argument("--model", nargs="+", default=[*model_files], help="files of lifted models")
-    parser.add_argument("--config", default="", help="of lifted models (default: that of their category)")
-    parser.add_argument("--results", nargs="+", type=pathlib.Path, default=[], help="folders of runs on the pictures")
-    return parser.parse_args()
-
-
 def ways(options: argparse.Namespace, mean: np.ndarray, category: str) -> dict[str, Explain]:
     """Returns what each row makes of a picture: the depth in its view, and pitch and yaw or None.
 
@@ -107,33 +118,74 @@ def ways(options: argparse.Namespace, mean: np.ndarray, category: str) -> dict[s
     }
 
 
-def by_yaw(truth: Mapping[str, np.ndarray], edges: Iterable[float]) -> dict[str, np.ndarray]:
-    """Returns which pictures are turned so far from the canonical view, by the names of the groups; degrees."""
-    yaw, ends = np.abs(np.degrees(truth["view"][:, 1])), [*edges]
-    return {f"yaw {low} to {high}": (yaw >= low) & (yaw <= high) for low, high in zip(ends, ends[1:])}
+def groups(truth: Mapping[str, np.ndarray], what: str) -> dict[str, np.ndarray]:
+    """Returns the groups of pictures: families of faces or kinds of cars, and how far they are turned."""
+    if what == "faces":
+        import sources
+
+        named = {family: truth["family"] == number for number, family in enumerate(sources.FAMILIES)}
+    else:
+        import cars
+
+        named = {kind: truth["kind"] == number for number, kind in enumerate(cars.KINDS)}
+    yaw = np.abs(np.degrees(truth["view"][:, 1]))
+    return named | {f"yaw {low} to {high}": (yaw >= low) & (yaw <= high) for low, high in zip(_YAWS, _YAWS[1:])}
 
 
-def show(
-    options: argparse.Namespace,
-    mean: np.ndarray,
-    category: str,
-    groups: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]],
-    more: Mapping[str, Explain] | None = None,
-) -> None:
-    """Prints the table in Markdown; groups without a picture have no row, `more` are rows of its own."""
-    try:
-        truth = finished(folders.load(options.data), options.results)
-        rows = []
-        for name, explain in ({**ways(options, mean, category), **(more or {})}).items():
-            errors = measured(truth, explain)
-            for group, chosen in {"all": np.ones(len(truth["image"]), bool), **groups(truth)}.items():
-                if not chosen.any():
-                    continue
+def _boxes() -> Explain:
+    """Returns what has a cuboid of a mean car's sides in the true view, and the farthest depth where it is not."""
+    import cars
+    import drawing
+
+    known = chance.stacked([cars.car(chance.generator(0, chance.SPLITS.index("train"), k, 0)) for k in range(_CARS)])
+    mean = {name: known[name].mean() for name in ("long", "wide", "high")}
+    corners = _CORNERS * np.array([mean["wide"], mean["high"], mean["long"]]) * drawing.unit_of(mean) / 2
+
+    @functools.partial(jax.jit, static_argnames="size")
+    def drawn(view: jax.Array, size: int) -> jax.Array:
+        points = corners @ drawing.turn_of(view).T + view[3:] + jnp.array([0, 0, 1.0])
+        fragments = rasterize(points, Camera(image_size=size), faces=jnp.asarray(_FACES))
+        return jnp.where(fragments.triangle >= 0, fragments.depth, folders.FARTHEST)
+
+    return lambda truth, number: (np.asarray(drawn(truth["view"][number], truth["depth"].shape[-1])), None)
+
+
+def _show(options: argparse.Namespace, data: pathlib.Path) -> None:
+    """Prints the table in Markdown; groups without a picture have no row."""
+    mean = np.load(data / "train_mean.npy")
+    every = ways(options, mean, _CATEGORIES[options.what]) | ({"box": _boxes()} if options.what == "cars" else {})
+    truth, rows = finished(folders.load(options.data), options.results), []
+    for name, explain in every.items():
+        errors = measured(truth, explain)
+        for group, chosen in {"all": np.ones(len(truth["image"]), bool), **groups(truth, options.what)}.items():
+            if chosen.any():
                 cells = [
                     mean_text(mean_of(errors[key][chosen]), places) if key in errors else ""
                     for key, places in _DIGITS.items()
                 ]
                 rows.append([name, group, str(chosen.sum()), *cells])
-        print(markdown_table(["", "", "pictures", "SIDE", "inside", "MAD", "pitch off", "yaw off"], rows))
+    print(markdown_table(["", "", "pictures", "SIDE", "inside", "MAD", "pitch off", "yaw off"], rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=_CATEGORIES)
+    parser.add_argument("--data", type=pathlib.Path, help="as folders.py packs it (default: the test split)")
+    parser.add_argument("--model", nargs="+", help="files of lifted models (default: those that are bundled)")
+    parser.add_argument("--config", default="", help="of lifted models (default: that of their category)")
+    parser.add_argument("--results", nargs="+", type=pathlib.Path, default=[], help="folders of runs on the pictures")
+    options = parser.parse_args()
+    sys.path.insert(0, str(_HERE / options.what))
+    data = _HERE / options.what / "data"
+    bundled = [file for name, file in names_of(MODEL).items() if name == "car"]
+    if options.what == "faces":
+        bundled = [weights_file("ictface", MODEL), data / "head" / "model.safetensors", weights_file("people", MODEL)]
+    options.data, options.model = options.data or data / "test", options.model or bundled
+    try:
+        _show(options, data)
     except (OSError, UserError) as error:
         sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -33,7 +33,7 @@ _SIZE = 32
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(_FACES)
     monkeypatch.syspath_prepend(_FACES.parent / "studio")
-    names = ("sources", "people", "drawing", "render", "table")
+    names = ("sources", "people", "drawing", "render")
     names += ("chance", "folders", "photograph", "depths")
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
@@ -236,7 +236,7 @@ def test_the_table_has_groups_by_family_and_yaw(scripts):
         "family": np.array([0, 0, 0, 1]),
         "view": np.radians([[0, 5.0], [0, -20], [0, 50], [0, 0]]),
     }
-    groups = scripts.table.groups(truth)
+    groups = scripts.depths.groups(truth, "faces")
     assert [int(groups[name].sum()) for name in ("ict", "makehuman", "yaw 15 to 30")] == [3, 1, 1]
     mean = np.load(_FACES / "data/train_mean.npy")
     assert mean.shape == (64, 64) and mean[31, 31] < 0.97 < 1.04 < mean[31, 0]
