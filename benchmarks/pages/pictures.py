@@ -5,9 +5,7 @@
 a row for each image of finished runs: the photo, and its shape and mesh from several sides; of several runs, all of
 which have these images, one is beside the other.
 
-    python benchmarks/pages/pictures.py edits results/development/runs/006/results/006
-
-`rotate_NAME.jpg` and `relight_NAME.jpg`, of docs/how-to/editing.md.
+(`rotate_006.jpg` and `relight_006.jpg` are what the commands in docs/how-to/editing.md write, 1100 pixels wide.)
 
     gan2shape-jax --config=ictface:predict --config.workdir=results/predicted
     python benchmarks/pages/pictures.py exports results/predicted/results/006
@@ -52,7 +50,6 @@ import trimesh
 from PIL import Image
 
 import gan2shape_jax as g2s
-from gan2shape_jax.apps import edit
 from gan2shape_jax.apps.evaluate import find_runs
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
@@ -85,22 +82,7 @@ def _turned_row(folders: list[pathlib.Path], yaws: Sequence[float]) -> np.ndarra
     return np.concatenate(cells, axis=1)
 
 
-# By the options of `gan2shape-jax edit` that docs/how-to/editing.md gives.
-_EDITS = {
-    "rotate": "--yaw -40 -20 0 20 40",
-    "relight": "--light -0.9 0 --light -0.5 0.4 --light 0 0.8 --light 0.5 0.4 --light 0.9 0 --strength 0.5",
-}
 _WIDTH = 1100
-
-
-def _edits(options: argparse.Namespace) -> None:
-    for folder in map(pathlib.Path, options.of):
-        for name, words in _EDITS.items():
-            with tempfile.TemporaryDirectory() as scratch:
-                out = pathlib.Path(scratch) / "edit.png"
-                if code := edit.main([str(folder), *words.split(), "--out", str(out)]):
-                    raise SystemExit(code)
-                _narrowed(Image.open(out)).save(PICTURES / f"{name}_{folder.name}.jpg", quality=88)
 
 
 def _narrowed(picture: Image.Image) -> Image.Image:
@@ -323,7 +305,7 @@ def _served(page: chromium.Chromium, address: str, photo: pathlib.Path) -> Image
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    ways = {"turned": _turned, "edits": _edits, "exports": _exports, "page": _page, "browser": _browser}
+    ways = {"turned": _turned, "exports": _exports, "page": _page, "browser": _browser}
     ways["serving"] = _serving
     parser.add_argument("what", choices=ways)
     parser.add_argument("of", nargs="*", help="runs' or results' folders; the address of a page of export web")
