@@ -55,7 +55,7 @@ from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import centred_box
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.photos.texture import photo_texture, source_colours
+from gan2shape_jax.photos.texture import Seen, source_colours, texture_from_all
 from gan2shape_jax.results import Reconstruction, build_solid, load, pictures, surface, views
 from gan2shape_jax.results.solid import cut_surface
 
@@ -99,7 +99,8 @@ _SOLID_VIEWS = {"flat": ((0, 0), (35, 15), (90, 0)), "mirrored": ((35, 15), (90,
 def _exports(options: argparse.Namespace) -> None:
     for result in map(load, map(pathlib.Path, options.of)):
         enlarged = pictures.enlarge(pictures.to_uint8(result.signed_image), _ENLARGED)
-        made = photo_texture(result, enlarged, centred_box(_ENLARGED, _ENLARGED))
+        box = centred_box(_ENLARGED, _ENLARGED)
+        made = texture_from_all(result, [Seen(enlarged, box, result.view, 0.0, result.input_mask)])
         plain = views.draw(result, views.sweep_views(yaw_deg=_EXPORT_YAWS), size=_SIDE, window=1.2)
         rows = [list(views.picture(plain, "image", light=result.light) / 255)]
         for texture, light in ((made.lit, None), (made.albedo, _LIGHT), (source_colours(made.sources), None)):

@@ -19,7 +19,7 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.photos.explain import Predictor
 from gan2shape_jax.photos.find import Finder, Subject, load_finder
-from gan2shape_jax.photos.texture import photo_texture, photo_textured
+from gan2shape_jax.photos.texture import Seen, photo_textured, texture_from_all
 from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.run import inputs, runtime
 from gan2shape_jax.run.identity import resolve_auto
@@ -112,7 +112,8 @@ def textured(
     `mirror` says whether the object is symmetric enough to take hidden parts from its other half.
     """
     photo = np.asarray(picture.picture)
-    texture = photo_texture(result, photo, subject.box, mirror=mirror)
+    seen = Seen(photo, subject.box, result.view, 0.0, result.input_mask)
+    texture = texture_from_all(result, [seen], mirror=mirror)
     return photo_textured(result, photo, texture, subject.box)
 
 

@@ -1,10 +1,15 @@
-"""The photo's own texture on a mesh.
+"""The photo's own texture on a mesh, or that of several photos of one object.
 
 The texture is the photo on the mesh, with its light removed and hidden parts filled in. Colours come from three
 sources: the photo, wherever its camera sees the surface; elsewhere the other half of the object, mirrored, since the
 canonical frame has the object's plane of symmetry in the middle; and where neither is available, the model's albedo.
 Each is matched in colour to the one before where both are known, and fades into it. Where the camera sees the other
 half much better, that counts as not seeing this one.
+
+Of several photos, the first shows as much as it can, and each other texel is from the one that sees it much better:
+facing it, with more pixels, sharper. So eyes and mouths, which no two photos show alike, are those of one. Each photo
+is freed from its own light; then their mean colours are those of all together, which shadows of one hardly darken, and
+details are of one. They fade into each other along the seams.
 
 Textures cover the canonical picture, as those of the plain mesh do: texel (i, j) of T x T lies at column
 (j + 1/2) S / T - 1/2 of the depth map, and on the surface as its triangles are drawn, flat between the vertices. So
@@ -15,6 +20,7 @@ import dataclasses
 import functools
 import json
 import math
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -23,13 +29,15 @@ import numpy as np
 from etils import epy
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
-from scipy import ndimage
+from scipy import ndimage, optimize
 
 from gan2shape_jax import program_cache
+from gan2shape_jax.detection.detector import LUMA
 from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, require_crop, sample_crop
+from gan2shape_jax.photos.judge import blur
 from gan2shape_jax.results import surface
 from gan2shape_jax.results.reconstruction import Reconstruction
 
@@ -52,8 +60,18 @@ class PhotoTexture:
 
     albedo: np.ndarray  # (T, T, 3) uint8, without light
     lit: np.ndarray  # (T, T, 3) uint8, as the photo shows it
-    sources: np.ndarray  # (T, T, 3) float32, the shares of photo, mirror image and model in the albedo; they sum to 1
-    shares: np.ndarray  # (3,) their means over the object
+    sources: np.ndarray  # (T, T, 3) float32, the shares of photos, mirror image and model in the albedo; they sum to 1
+    shares: np.ndarray  # (K + 2,) means over the object, each photo's own, in the order given, mirror image, model
+
+
+class Seen(NamedTuple):
+    """A photo of an object, and how its camera sees that."""
+
+    photo: Photo  # upright RGB
+    box: CropBox  # the crop that the view is of
+    view: np.ndarray  # (6,) the pose from the canonical frame, as `Reconstruction.view`
+    size: float  # log of the factor by which the object is larger than the view says, about its rotation centre
+    mask: np.ndarray  # (S, S) in [0, 1], where the object is in the crop
 
 
 def photo_textured(
@@ -65,11 +83,12 @@ def photo_textured(
     """
     mesh, side = surface.build_mesh(result, texture=surface.jpeg(texture.albedo)), len(texture.albedo)
     height, width = photo.shape[:2]
+    kinds = [texture.shares[:-2].sum(), *texture.shares[-2:]]
     record = {
         "photo": {"width": width, "height": height},
         "box": dataclasses.asdict(box),
         "texture_size": side,
-        "sources": dict(zip(("photo", "mirrored", "model"), np.round(texture.shares, 3).tolist(), strict=True)),
+        "sources": dict(zip(("photo", "mirrored", "model"), np.round(kinds, 3).tolist(), strict=True)),
         "conventions": {
             "box": "the result's input in the upright photo: centre and side in its pixels, the centre of the first "
             "one being (0.5, 0.5); roll_deg: how far the input's content is turned clockwise in the photo",
@@ -99,13 +118,16 @@ LARGEST_TEXTURE = 4096  # texels per side
 _LEAST_TIMES = 4  # texels per pixel of the depth map: fewer would show the blending's steps
 _AROUND = 1.25  # how much more than the crop is kept of a photo that is shrunk
 _SEAM = 1.5  # width of a seam, in pixels of the depth map
+_BETTER = 1.4  # times: by how much another photo must show a place better than those that it is laid over
+_SEAM_OF_PHOTOS = 4.0  # the same between two photos, whose colours are matched
 # Shares of the brightest shading. Below the first pair, the photo shows too little of a surface to be brightened; up to
 # the second, its colour is due more to the lens and the room than to the surface.
 BLACK = (0.08, 0.25)
 _DARK = (0.3, 0.6)
 _LIGHTEST = 0.9  # the lightest well-lit colour, assumed if nothing is well lit
 SURE = (0.3, 0.8)  # known shares above which a texel's own colour is used, and above which only that is used
-_HUES = 16  # cells along a side that take the model's hue where the photo's own cannot be trusted
+_HUES = 16  # cells along a side that take the model's hue where the photo's own cannot be trusted, or other photos'
+_DIRECTIONS = np.linspace(-1.5, 1.5, 7)  # of a photo's light, along x and y, that are tried
 ALBEDO_RIM = (0.5, 2.5)  # pixels inside the object's outline over which the model's albedo becomes the object's own
 _BRIGHT = (0.94, 0.99)  # of what a photo can hold: beyond this, a channel is clipped and tells too little
 _SHADOW_SAMPLES = 1024  # along a side of the depth map seen by the photo's camera, at most
@@ -121,64 +143,183 @@ GAIN = 3.0  # the most by which a source may be made lighter or darker to match 
 DARKEST = 0.004  # the smallest step that 8 bits resolve; it makes ratios of black 1
 
 
-def photo_texture(
-    result: Reconstruction, photo: Photo, box: CropBox, *, largest: int = 2048, mirror: bool = True
+def texture_from_all(
+    result: Reconstruction, photos: Sequence[Seen], *, largest: int = 2048, mirror: bool = True
 ) -> PhotoTexture:
-    """Makes the textures of a result from the photo, upright RGB, whose square `box` is the result's input.
+    """Makes the textures of a result from photos of its object, the first of which shows its front best.
 
-    They have `largest` texels per side at most, fewer if the photo's own resolution is lower. `mirror` says whether
-    the object is symmetric enough to take hidden parts from its other half. `ArgumentError` as of `require_crop`, or if
-    `largest` is less than the result's own side.
+    The result's light is that of the first, under which it is shown lit. The textures have `largest` texels per side at
+    most, fewer if the photos' own resolution is lower. `mirror` says whether the object is symmetric enough to take
+    hidden parts from its other half. `ArgumentError` as of `require_crop`, or if `largest` is less than the result's
+    own side.
     """
     if largest < result.camera.image_size:
         raise ArgumentError(f"largest is {largest}: at least {result.camera.image_size}, the result's side, are needed")
-    require_crop(photo, box)
-    size = min(max(math.ceil(box.side), _LEAST_TIMES * result.camera.image_size), largest)
+    for seen in photos:
+        require_crop(seen.photo, seen.box)
+    finest = max(math.ceil(seen.box.side) for seen in photos)
+    size = min(max(finest, _LEAST_TIMES * result.camera.image_size), largest)
     part = surface.surface(result)
-    projection = project_texels(result, part, size)
-    shown, within = project_photo(photo, box, projection.place, result.camera.image_size)
-    visible = projection.visible * within
-    visible *= on_texels(part.mask, size)  # nothing is matched to what lies beside the object
-    blurred = visible
-    seam = 2 * round(_SEAM * size / result.camera.image_size / 2) + 1
-    for _ in range(2):
-        blurred = cv2.blur(blurred, (seam, seam), borderType=cv2.BORDER_REPLICATE)
-    visible = visible * ramp(blurred, 0.5, 1.0)  # fades out towards where it is 0, and stays 0 there
-    own = 1 - (1 - projection.own_half) * visible[:, ::-1] if mirror else np.ones_like(visible)
-    visible = visible * own
-    shading = on_texels(surface.shading(part.normal, result.light), size, smooth=True)
     inside = on_texels(part.field, size) >= surface.OUTLINE
-    # At the object's border the model's albedo contains background, as it may wherever the photo shows background;
-    # beside the photo, its border repeated.
-    rim = inner_share(surface.object_mask(result.mask), *ALBEDO_RIM)
-    clean = on_texels(rim, size) * (1 - (projection.faced - projection.visible)) * within * own
-    del projection
-    bounded, lit_well, lit_at_all = _bounded_shading(
-        cv2.max(cv2.max(*shown[:2]), shown[2]), shading, inside & (visible > 0.5), result.camera.image_size
+    # At the object's border the model's albedo contains background, as it may wherever a photo shows background.
+    rim = on_texels(inner_share(surface.object_mask(result.mask), *ALBEDO_RIM), size)
+    shading = on_texels(surface.shading(part.normal, result.light), size, smooth=True)
+    layer = _layer(result, part, photos[0], inside, rim, shading, mirror=mirror, light=result.light)
+    by_photo = np.ones((1, _CELLS, _CELLS), np.float32)
+    apart = [np.linalg.norm((seen.view - photos[0].view)[:3]) for seen in photos[1:]]
+    order = [0, *1 + np.argsort(apart, kind="stable")]
+    for number in order[1:]:
+        above = _layer(result, part, photos[number], inside, rim, shading, mirror=mirror, light=None)
+        layer, share = _laid_over(layer, above, result.camera.image_size)
+        coarse = _means(share, _CELLS)
+        by_photo = np.concatenate([by_photo * (1 - coarse), coarse[None]])
+    sources = _Sources.of(
+        layer.visible * layer.lit_at_all, layer.lit_well, layer.clean / np.float32(len(photos)), mirror=mirror
     )
-    sources = _Sources.of(visible * lit_at_all, lit_well, clean, mirror=mirror)
-    relit = _both(inside.astype(np.float32), ramp(visible, *SURE))
-    del within, own, blurred, clean, lit_well, lit_at_all
+    relit = _both(inside.astype(np.float32), ramp(layer.visible, *SURE))
 
     def made(colour: int) -> tuple[UInt8[np.ndarray, "t t"], UInt8[np.ndarray, "t t"]]:
         """Returns one colour of the texture without light, and as the photo shows it."""
-        seen = shown[colour].astype(np.float32)
-        seen /= 255
+        seen = layer.seen[colour]
         model = on_texels(result.signed_albedo[..., colour] / 2 + 0.5, size, smooth=True)
-        albedo = _joined(seen / bounded, np.clip(model, 0, 1, out=model), sources)
+        albedo = _joined(layer.albedo[colour], np.clip(model, 0, 1, out=model), sources)
         unlit = _eight_bits(albedo)
         albedo *= shading
-        return unlit, _eight_bits(_between(matched(albedo, seen, relit), seen, visible))
+        return unlit, _eight_bits(_between(matched(albedo, seen, relit), seen, layer.visible))
 
-    with futures.ThreadPoolExecutor(len(shown)) as pool:
-        albedo, lit = (cv2.merge(planes) for planes in zip(*pool.map(made, range(len(shown))), strict=True))
+    albedo, lit = (cv2.merge(planes) for planes in zip(*_of_colours(made), strict=True))
     shares = cv2.merge([sources.shown, sources.mirrored, 1 - sources.covered])
-    return PhotoTexture(
-        albedo=albedo,
-        lit=lit,
-        sources=shares,
-        shares=np.array(cv2.mean(shares, inside.view(np.uint8))[:3]) if inside.any() else np.array([0.0, 0.0, 1.0]),
+    kinds = np.array(cv2.mean(shares, inside.view(np.uint8))[:3]) if inside.any() else np.array([0.0, 0.0, 1.0])
+    mass = (by_photo * _means(sources.shown * inside, _CELLS)).sum((1, 2), dtype=np.float64)[np.argsort(order)]
+    own = kinds[0] * mass / max(mass.sum(), 1e-9)
+    return PhotoTexture(albedo=albedo, lit=lit, sources=shares, shares=np.concatenate([own, kinds[1:]]))
+
+
+def _of_colours(made: Callable[[int], Any]) -> list[Any]:
+    """Returns what a function makes of red, green and blue, at once."""
+    with futures.ThreadPoolExecutor(3) as pool:
+        return list(pool.map(made, range(3)))
+
+
+class _Layer(NamedTuple):
+    """What a photo shows of the surface, or several that are laid over each other, on the texels."""
+
+    seen: list[Plane]  # red, green and blue as it shows them
+    albedo: list[Plane]  # the same without light
+    visible: Plane  # how well it shows them, 0 to 1
+    lit_well: Plane
+    lit_at_all: Plane
+    clean: Plane  # how far the model's albedo is not of what lies before or beside the object, summed over the photos
+    score: Plane  # how good it is there, beside other photos
+    mass: Plane  # sum of the photos' scores
+
+
+def _layer(
+    result: Reconstruction,
+    part: surface.Surface,
+    seen: Seen,
+    inside: Bool[np.ndarray, "t t"],
+    rim: Plane,
+    shading: Plane,
+    *,
+    mirror: bool,
+    light: Float[np.ndarray, "4"] | None,
+) -> _Layer:
+    """Projects a photo to the texels and takes its light away, which is estimated if it is not given."""
+    size, side = len(inside), result.camera.image_size
+    projection = project_texels(seen, part, result.camera, size)
+    shown, within = project_photo(seen.photo, seen.box, projection.place, side)
+    visible = projection.visible * within
+    visible *= on_texels(part.mask, size)  # nothing is matched to what lies beside the object
+    blurred = _blurred(visible, _SEAM, side)
+    visible = visible * ramp(blurred, 0.5, 1.0)  # fades out towards where it is 0, and stays 0 there
+    own = 1 - (1 - projection.own_half) * visible[:, ::-1] if mirror else np.ones_like(visible)
+    visible = visible * own
+    clean = rim * (1 - (projection.faced - projection.visible)) * within * own
+    if not (given := light is not None):
+        luma = _means(np.sum(shown, axis=0, dtype=np.float32) / (3 * 255), side)
+        light = _light(luma, _means(visible, side), result.signed_albedo.mean(-1) / 2 + 0.5, part.normal)
+    bounded, lit_well, lit_at_all = _bounded_shading(
+        cv2.max(cv2.max(*shown[:2]), shown[2]),
+        on_texels(surface.shading(part.normal, light), size, smooth=True),
+        inside & (visible > 0.5),
+        side,
     )
+    colours = [plane.astype(np.float32) for plane in shown]
+    for plane in colours:
+        plane /= 255
+    albedo = [plane / bounded for plane in colours]
+    if not given:
+        colours = [plane * shading for plane in albedo]
+    score = visible * lit_at_all * np.maximum(projection.cosine, 0)
+    score *= np.float32(_fineness(seen, size))
+    return _Layer(colours, albedo, visible, lit_well, lit_at_all, clean, score, score)
+
+
+def _fineness(seen: Seen, size: int) -> float:
+    """Returns how fine what a photo shows is, by its pixels, as many as a texture has, and its sharpness."""
+    side = 4 * len(seen.mask)
+    luma = sample_crop(seen.photo, seen.box, side) @ np.array(LUMA)
+    inside = cv2.resize(np.asarray(seen.mask, np.float32), (side, side)) >= 0.5
+    return math.sqrt(min(seen.box.side, size)) * (1.5 - blur(luma, inside))
+
+
+def _light(
+    luma: Float[np.ndarray, "s s"],
+    weight: Float[np.ndarray, "s s"],
+    albedo: Float[np.ndarray, "s s"],
+    normal: Float[np.ndarray, "s s 3"],
+) -> Float[np.ndarray, "4"]:
+    """Returns the light, as `Reconstruction.light`, under which an albedo comes nearest to what a photo shows of it."""
+    best, least = np.zeros(4, np.float32), np.inf
+    for dx in _DIRECTIONS:
+        for dy in _DIRECTIONS:
+            terms = np.stack([np.ones_like(albedo), surface.shading(normal, np.array([0, 1, dx, dy], np.float32))], -1)
+            strengths, error = optimize.nnls(
+                (terms * (weight * albedo)[..., None]).reshape(-1, 2).astype(np.float64),
+                (weight * luma).reshape(-1).astype(np.float64),
+            )
+            if error < least:
+                best, least = np.array([*strengths, dx, dy], np.float32), error
+    return best
+
+
+def _laid_over(below: _Layer, above: _Layer, cells: int) -> tuple[_Layer, Plane]:
+    """Lays a photo over others where it is better than they, and returns with them where that is, 0 to 1.
+
+    As it shows the object, it is matched to theirs, smoothly, so that what they do not show goes on with their
+    exposure. Without light, it and they are matched to the mean of all.
+    """
+    better = _blurred((above.score > _BETTER * below.score).astype(np.float32), _SEAM_OF_PHOTOS, cells)
+    own, others = better * above.visible, (1 - better) * below.visible
+    share = own / np.maximum(own + others, 1e-6)
+    both = _both(
+        ramp(above.visible * above.lit_at_all, *SURE), ramp(below.visible * below.lit_at_all, *SURE), cells=_HUES
+    )
+    mass = below.mass + above.mass
+    part = above.mass / np.maximum(mass, 1e-6)
+
+    def joined(colour: int) -> tuple[Plane, Plane]:
+        seen = matched(above.seen[colour], below.seen[colour], both, cells=_HUES)
+        first, second = below.albedo[colour], above.albedo[colour]
+        mean = _between(first, second.copy(), part)
+        first, second = (matched(albedo, mean, both, cells=_HUES) for albedo in (first, second))
+        return _between(below.seen[colour], seen, share), _between(first, second, share)
+
+    seen, albedo = (list(planes) for planes in zip(*_of_colours(joined), strict=True))
+    visible, lit_well, lit_at_all, score = (
+        _between(getattr(below, name), getattr(above, name), share)
+        for name in ("visible", "lit_well", "lit_at_all", "score")
+    )
+    return _Layer(seen, albedo, visible, lit_well, lit_at_all, below.clean + above.clean, score, mass), share
+
+
+def _blurred(values: Plane, width: float, cells: int) -> Plane:
+    """Returns values that a tent averages, which is so wide in pixels of the depth map of `cells` a side."""
+    length = 2 * round(width * len(values) / cells / 2) + 1
+    for _ in range(2):
+        values = cv2.blur(values, (length, length), borderType=cv2.BORDER_REPLICATE)
+    return values
 
 
 def project_photo(
@@ -302,6 +443,7 @@ class Projection(NamedTuple):
     """How a texture maps to the photo."""
 
     place: np.ndarray  # (T, T, 2) column and row in the S x S input where texels are seen; pixel centres are integers
+    cosine: np.ndarray  # (T, T) of the surface's normal and the line of sight: 1 faces the camera
     faced: np.ndarray  # (T, T) in [0, 1], how well the camera sees them: not behind something else, nor turned away
     visible: np.ndarray  # (T, T) in [0, 1], how far to trust the photo there: also 0 where it shows something else
     own_half: np.ndarray  # (T, T) in [0, 1], 0 where the other half is seen so much better that it shows both
@@ -323,12 +465,12 @@ def inner_share(inside: Bool[np.ndarray, "s s"], low: float, high: float) -> Flo
     return ramp(ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))[1:-1, 1:-1] - 0.5, low, high)
 
 
-def project_texels(result: Reconstruction, part: surface.Surface, size: int) -> Projection:
-    """Projects the texels of a texture of `size` through the photo's camera; `part` hides what is behind it."""
-    camera = result.camera
+def project_texels(seen: Seen, part: surface.Surface, camera: Camera, size: int) -> Projection:
+    """Projects the texels of a texture of `size` through a photo's camera; `part` hides what is behind it."""
     center = np.array([0, 0, camera.rot_center_depth])
-    rotation = surface.rotations(result.view[:3]).astype(np.float64)
-    seen_from = (surface.points(part.depth, camera) - center) @ rotation.T + center + result.view[3:]
+    rotation = surface.rotations(seen.view[:3]).astype(np.float64)
+    points = (surface.points(part.depth, camera) - center) * math.exp(seen.size)
+    seen_from = points @ rotation.T + center + seen.view[3:]
     texels = _on_triangles(seen_from.astype(np.float32), size)
     place = texels[..., :2] / texels[..., 2:]
     place *= np.float32(camera.focal_length)
@@ -336,10 +478,10 @@ def project_texels(result: Reconstruction, part: surface.Surface, size: int) -> 
     facing = np.sum((part.normal @ rotation.T) * seen_from, axis=-1) / np.linalg.norm(seen_from, axis=-1)
     cosine = on_texels(facing, size)
     faced = ramp(cosine, *GRAZING) * (texels[..., 2] <= _nearest_depth(seen_from, part, camera, place, cosine))
-    inner = inner_share(result.input_mask >= 0.5, *RIM)
+    inner = inner_share(seen.mask >= 0.5, *RIM)
     column, row = cv2.split(place)
     shown = cv2.remap(inner, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return Projection(place, faced, faced * shown, on_texels(own_half(facing, part.mask), size))
+    return Projection(place, cosine, faced, faced * shown, on_texels(own_half(facing, part.mask), size))
 
 
 def own_half(facing: Float[np.ndarray, "s s"], mask: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:

@@ -11,6 +11,7 @@ from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import lighting, mesh_rasterizer, rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
+from gan2shape_jax.photos.texture import PhotoTexture, Seen, texture_from_all
 from gan2shape_jax.results import Reconstruction
 from helpers.plain_result import plain_result
 
@@ -67,6 +68,16 @@ def photographed(
     photo = crop if box is None else _placed(crop, box)
     box = box or CropBox(pixels / 2, pixels / 2, pixels)
     return Photographed(result, np.rint(photo * 255).astype(np.uint8), box, texture, shading)
+
+
+def seen(result: Reconstruction, photo: np.ndarray, box: CropBox) -> Seen:
+    """Returns a photo as the one that a result is of."""
+    return Seen(photo, box, result.view, 0.0, result.input_mask)
+
+
+def photo_texture(result: Reconstruction, photo: np.ndarray, box: CropBox, **options) -> PhotoTexture:
+    """Makes the textures of a result from its one photo."""
+    return texture_from_all(result, [seen(result, photo, box)], **options)
 
 
 def _pattern(pixels: int, symmetric: bool) -> np.ndarray:

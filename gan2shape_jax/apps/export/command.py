@@ -32,7 +32,7 @@ from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, s
 from gan2shape_jax.io.files import atomic_bytes, read_object, require_file_place, sha256
 from gan2shape_jax.io.image_files import LARGEST, open_upright
 from gan2shape_jax.io.output_folders import RESULT, require_output_folder
-from gan2shape_jax.photos.texture import LARGEST_TEXTURE, photo_texture, photo_textured
+from gan2shape_jax.photos.texture import LARGEST_TEXTURE, Seen, photo_textured, texture_from_all
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.files import add_files
 from gan2shape_jax.results.outputs import USDZ, add_textured
@@ -225,7 +225,8 @@ def _texture(words: Sequence[str]) -> None:
     if mirror is None:  # where nothing is known, objects are symmetric
         mirror = any(read_config(configuration).schedule.flip3) if configuration.is_file() else True
     out.mkdir(parents=True, exist_ok=True)
-    texture = photo_texture(result, photo, seen_box, largest=options.size, mirror=mirror)
+    seen = Seen(photo, seen_box, result.view, 0.0, result.input_mask)
+    texture = texture_from_all(result, [seen], largest=options.size, mirror=mirror)
     add_textured(out, *photo_textured(result, photo, texture, seen_box))
     share_seen, mirrored, made_up = texture.shares * 100
     files = f"{out / 'mesh.glb'}, mesh.obj and textured.glb"

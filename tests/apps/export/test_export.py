@@ -23,7 +23,7 @@ import pytest
 import trimesh
 from helpers import bump
 from helpers.mesh_files import read_mesh
-from helpers.photographed import photographed
+from helpers.photographed import photo_texture, photographed
 from PIL import Image
 
 from gan2shape_jax.apps.export import command
@@ -31,7 +31,7 @@ from gan2shape_jax.apps.export.command import solid_bytes
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.main import main
-from gan2shape_jax.photos.texture import photo_texture, photo_textured
+from gan2shape_jax.photos.texture import photo_textured
 from gan2shape_jax.results import OutputOptions, Solid, build_mesh, build_solid, save_result, write_outputs
 from gan2shape_jax.results.outputs import add_textured
 from gan2shape_jax.results.solid import cut_surface

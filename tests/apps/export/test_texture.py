@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from helpers.mesh_files import read_mesh
-from helpers.photographed import photographed
+from helpers.photographed import photo_texture, photographed, seen
 from helpers.plain_result import plain_result
 from PIL import Image
 from scipy import ndimage
@@ -18,7 +18,7 @@ from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
-from gan2shape_jax.photos.texture import filled, photo_texture, project_texels
+from gan2shape_jax.photos.texture import filled, project_texels, texture_from_all
 from gan2shape_jax.results import OutputOptions, examine, load, save_result, write_outputs
 from gan2shape_jax.results.surface import surface
 
@@ -80,7 +80,13 @@ def test_of_a_far_turned_object_the_far_half_is_the_near_ones_mirror_image(yaw_d
     result = dataclasses.replace(known, depth=depth, input_mask=np.ones_like(known.input_mask))
     far = np.arange(256) < 80
     far = _on_the_object(result) & (far if yaw_deg > 0 else far[::-1])
-    column, row = np.rint((project_texels(result, surface(result), 256).place[far] + 0.5) * 8 - 0.5).astype(int).T
+    column, row = (
+        np.rint(
+            (project_texels(seen(result, None, None), surface(result), result.camera, 256).place[far] + 0.5) * 8 - 0.5
+        )
+        .astype(int)
+        .T
+    )
     photo = np.full((256, 256, 3), 128, np.uint8)
     photo[row.clip(0, 255), column.clip(0, 255)] = (0, 0, 255)
     made, without = (
@@ -91,11 +97,75 @@ def test_of_a_far_turned_object_the_far_half_is_the_near_ones_mirror_image(yaw_d
     assert (made[:, 2] > made[:, 0] + 60).mean() < 0.1  # where both fade into each other
 
 
+@pytest.fixture(scope="module")
+def several():
+    """The same object three times, from the left and, in other exposures and lights, from the right; not symmetric."""
+    front = photographed(yaw_deg=-38)
+    sides = [photographed(yaw_deg=yaw, light=(0.6, 0.3, light, 0.1)) for yaw, light in ((42, -0.8), (12, 0.9))]
+    photos = [front.photo, *(np.rint(one.photo * gain).astype(np.uint8) for one, gain in zip(sides, (0.7, 0.9)))]
+    result = dataclasses.replace(front.result, signed_albedo=_blurred_albedo(front.texture))
+    return front, result, [seen(one.result, photo, one.box) for one, photo in zip((front, *sides), photos)]
+
+
+def _blurred_albedo(texture: np.ndarray) -> np.ndarray:
+    """Returns the albedo (32, 32, 3) in [-1, 1] that a model has found, without any detail."""
+    means = texture.reshape(32, 8, 32, 8, 3).mean((1, 3))
+    return (ndimage.gaussian_filter(means, (2, 2, 0)) * 2 - 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_of_several_photos_the_sides_are_the_objects_own(several, mirror):
+    front, result, photos = several
+    one, made = (texture_from_all(result, some, mirror=mirror) for some in (photos[:1], photos))
+    inside = _on_the_object(result)
+    gained = inside & (made.sources[..., 0] > 0.99) & (one.sources[..., 0] < 0.01)
+    assert gained.mean() > 0.03
+    before, after = (np.median(_errors(texture.albedo, front.texture, gained)) for texture in (one, made))
+    assert after < 0.02 and after < 0.2 * before
+    whole = [_errors(texture.albedo, front.texture, inside).mean() for texture in (one, made)]
+    assert whole[1] < 0.7 * whole[0]
+    lit = _errors(made.lit, front.texture * front.shading[..., None], gained)  # in the first one's light
+    assert np.median(lit) < 0.015
+
+
+def test_shares_are_each_photos_own(several):
+    _, result, photos = several
+    shares = texture_from_all(result, photos, mirror=False).shares
+    assert shares.shape == (5,) and shares[3] == 0 and abs(shares.sum() - 1) < 1e-5 and (shares[:3] > 0.05).all()
+    again = texture_from_all(result, [photos[0], photos[2], photos[1]], mirror=False).shares
+    np.testing.assert_allclose(again[[0, 2, 1, 3, 4]], shares, atol=0.02)
+
+
+def test_a_photo_that_shows_nothing_better_changes_little(several):
+    """Blurred, from the front, in half the light."""
+    _, result, photos = several
+    blurred = ndimage.gaussian_filter(photos[0].photo, (4, 4, 0)) // 2
+    one, made = (
+        texture_from_all(result, some) for some in (photos[:1], [photos[0], photos[0]._replace(photo=blurred)])
+    )
+    assert made.shares[1] < 0.02
+    assert np.abs(made.lit[_on_the_object(result)].astype(int) - one.lit[_on_the_object(result)]).mean() < 2
+
+
+def test_a_larger_picture_of_the_object_shows_it_further_from_the_middle(known):
+    result, middle = known.result, known.result.camera.intrinsics[2]
+    still = seen(result, None, None)._replace(view=np.zeros(6, np.float32))
+    plain, larger = (
+        project_texels(still._replace(size=size), surface(result), result.camera, 64).place - middle
+        for size in (0.0, 0.1)
+    )
+    ratio = np.median(larger[8:24, 8:24] / plain[8:24, 8:24])
+    assert abs(ratio - np.exp(0.1)) < 0.01
+
+
 def test_what_lies_outside_the_photo_is_not_its_border_repeated(known):
     """The photo ends within the object, in a green border; the model saw a crop in which that goes on."""
     photo = known.photo[:, :150].copy()
     photo[:, -1:] = (0, 255, 0)
-    outside = project_texels(known.result, surface(known.result), 32).place[..., :1] > 150 / 8 - 1
+    outside = (
+        project_texels(seen(known.result, None, None), surface(known.result), known.result.camera, 32).place[..., :1]
+        > 150 / 8 - 1
+    )
     green = np.where(outside, np.array([-1, 1, -1]), known.result.signed_albedo)
     texture = photo_texture(dataclasses.replace(known.result, signed_albedo=green), photo, known.box)
     right = _on_the_object(known.result) & np.kron(outside[..., 0], np.ones((8, 8), bool))
@@ -143,7 +213,7 @@ def test_texels_are_seen_where_no_triangle_is_in_front():
     depth = 1 + 0.05 * hills / np.abs(hills).max()  # that hide each other
     view = np.array([0.2, 0.7, 0, 0, 0, 0])
     result = plain_result(side=side, depth=depth, view=view)
-    projection = project_texels(result, surface(result, cut=False), size)
+    projection = project_texels(seen(result, None, None), surface(result, cut=False), result.camera, size)
     points = cameras.transform(cameras.back_project(result.depth, result.camera), result.view, result.camera)
     points = np.asarray(points)
     corners = points.reshape(-1, 3)[grid_faces(side, side)].astype(float)
