@@ -245,11 +245,11 @@ class Chromium(Browser):
                 raise PageError(f"not at rest within {_PATIENCE} s: {selector}")
         self.click(selector)
 
-    def choose(self, selector: str, path: str | pathlib.Path) -> None:
-        """Chooses a file in a file input."""
+    def choose(self, selector: str, *paths: str | pathlib.Path) -> None:
+        """Chooses files in a file input."""
         root = self.send("DOM.getDocument")["root"]["nodeId"]
         node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+        self.send("DOM.setFileInputFiles", nodeId=node, files=[*map(str, paths)])
 
     def touch(self, start: tuple[float, float], end: tuple[float, float], *, steps: int = 8) -> None:
         """Drags a finger across the window."""

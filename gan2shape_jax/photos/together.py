@@ -52,9 +52,14 @@ class Source(NamedTuple):
     digest: str  # of its content
 
 
-def sources_of(paths: Sequence[pathlib.Path], *, foreign: bool = False) -> list[Source]:
-    """Returns the photographs in files, and frames of videos; opening one that was written to meanwhile is an error."""
-    names = [path.name for path in paths]
+def sources_of(
+    paths: Sequence[pathlib.Path], *, names: Sequence[str] | None = None, foreign: bool = False
+) -> list[Source]:
+    """Returns the photographs in files, and frames of videos; opening one that was written to meanwhile is an error.
+
+    `names` are what messages call the files, by default their own names; `foreign` ones come from strangers.
+    """
+    names = [path.name for path in paths] if names is None else names
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
     sources: list[Source] = []
@@ -79,9 +84,12 @@ def _refuse(error: UserError) -> Picture:
 
 def _source(name: str, path: pathlib.Path, *, foreign: bool) -> Source:
     def opened() -> Picture:
-        picture = open_upright(path, least=LEAST_SIDE, foreign=foreign)
+        try:
+            picture = open_upright(path, least=LEAST_SIDE, foreign=foreign)
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), name)) from error
         if sha256(path) != digest:
-            raise UserError(f"{path} changed while it was processed: run the same command again")
+            raise UserError(f"{name} changed while it was processed: run the same command again")
         return picture
 
     try:

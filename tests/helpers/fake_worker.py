@@ -25,7 +25,7 @@ def ending():
 
 
 def perform(task, report):
-    name = task["name"]
+    name = task["names"][0]
     if name == "refused":
         raise UserError("the photo is refused")
     if name == "faulty":
@@ -53,10 +53,11 @@ def quick(*models):
 
 def _visited(task, report):
     folder = pathlib.Path(task["folder"])
-    if task["name"] in ("crash", "exhausted", "faulty", "full", "late", "refused", "wrong"):
+    name = task["names"][0]
+    if name in ("crash", "exhausted", "faulty", "full", "late", "refused", "wrong"):
         return perform(task, report)  # what it finds of `wrong` has no squares
-    time.sleep(2 if task["name"] == "slow" else 0.1)
-    if "box" not in task:
+    time.sleep(2 if name == "slow" else 0.1)
+    if "box" not in task and "together" not in task:
         Image.new("RGB", (64, 48), (99, 99, 99)).save(folder / worker.PREVIEW)
         box = {"x": 32, "y": 24, "side": 30, "roll_deg": 0}
         facts = {"width": 64, "height": 48, "boxes": [box], "absent": "", "note": "", "refines": "the light"}

@@ -148,7 +148,7 @@ class Visitor:
         if status != 200:
             return f"upload: {status} {content!r}"
         photo = {"path": json.loads(content)[0], "meta": {"_type": "gradio.FileData"}}
-        for handler, data in (("photo_framed", [photo, "people"]), ("reconstructed", [32, 24, 30, 0, False])):
+        for handler, data in (("photo_framed", [[photo], "people"]), ("reconstructed", [32, 24, 30, 0, False, False])):
             status, why = self.join(self.number(handler), data)
             if status != 200:
                 return f"{handler}: {status} {why}"

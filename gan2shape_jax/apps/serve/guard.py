@@ -123,8 +123,8 @@ class Guard(BaseHTTPMiddleware):
         upload, length = path == UPLOAD, request.headers.get("content-length", "")
         if not length.isdecimal():
             return PlainTextResponse("A request must state its length.", 411)
-        if int(length) > (self._limits.file_bytes + _AROUND if upload else _MOST_OTHER):
-            return PlainTextResponse(f"Files of at most {self._limits.file_bytes / 1e6:g} MB are accepted.", 413)
+        if int(length) > (self._limits.upload_bytes + _AROUND if upload else _MOST_OTHER):
+            return PlainTextResponse(f"At most {self._limits.upload_bytes / 1e6:g} MB are accepted at once.", 413)
         if upload:
             return None
         shown, real = f'"{_PLACE}/'.encode(), b'"' + os.fsencode(self._folder) + b"/"
@@ -144,7 +144,7 @@ class Uploads:
         self._coming: collections.Counter[str] = collections.Counter()  # by visitor
 
     async def take(self, request: Request) -> Response:
-        """Takes in one photo; returns its path in a list, as Gradio's page expects, or a sentence that says why not."""
+        """Takes in photos; returns their paths in a list, as Gradio's page expects, or a sentence that says why not."""
         visitor, size = visitor_of(request.client), int(request.headers["content-length"])
         most = self._limits.uploads
         if self._coming[visitor] >= self._limits.share(most) or self._coming.total() >= most:
@@ -152,25 +152,30 @@ class Uploads:
         if not self._visits.has_room(visitor, size):
             return PlainTextResponse("There is no space for more photos now: try again later.", 507)
         self._coming[visitor] += 1
-        token, kept = self._visits.expect(visitor, size), False
+        tokens, kept = [self._visits.expect(visitor, size)], False
         try:
-            async with request.form(max_files=1, max_fields=0) as form:
-                sent = form.get("files")
-                if not isinstance(sent, UploadFile):
+            async with request.form(max_files=self._limits.together, max_fields=0) as form:
+                sent = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
+                if not sent:
                     return PlainTextResponse("This request holds no file.", 400)
-                if (sent.size or 0) > self._limits.file_bytes:
+                if any((one.size or 0) > self._limits.file_bytes for one in sent):
                     return PlainTextResponse(
                         f"Files of at most {self._limits.file_bytes / 1e6:g} MB are accepted.", 413
                     )
-                path = await run_in_threadpool(self._visits.keep, token, sent.filename or "", sent.file)
+                self._visits.drop(tokens.pop())
+                tokens += [self._visits.expect(visitor, one.size or 0) for one in sent]
+                paths = [
+                    str(await run_in_threadpool(self._visits.keep, token, one.filename or "", one.file))
+                    for token, one in zip(tokens, sent, strict=True)
+                ]
             kept = True
-            return JSONResponse([str(path)])
+            return JSONResponse(paths)
         except OSError as error:
             return PlainTextResponse(str(no_room(error, "The photo")), 507)
         finally:
             self._coming[visitor] -= 1
             self._coming += collections.Counter()  # without those of whom nothing comes
-            if not kept:
+            for token in () if kept else tokens:
                 self._visits.drop(token)
 
 

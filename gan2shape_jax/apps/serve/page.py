@@ -31,7 +31,8 @@ from gan2shape_jax.results.page import offers
 _INTRODUCTION = """\
 <h1>From a photo to 3D</h1>
 <p>Drop a photo. Its subject is detected and framed by a square; move the square where it is wrong, and press
-<b>Make it 3D</b>. {kinds} are known here: of anything else the shape is made up. Photos and results are removed
+<b>Make it 3D</b>. Several photos of one person, from the front and turned to both sides, give a shape of their own.
+{kinds} are known here: of anything else the shape is made up. Photos and results are removed
 {minutes} after you last used them.</p>"""
 # Makes the frame of a result's page as high as that page, which tells its height, so that only one thing scrolls;
 # brings the result into view, which lies above the controls: the status at once, then the result; and asks before a
@@ -133,7 +134,8 @@ class Page:
         first, label, several = next(iter(self._kinds)), "What the photo shows", len(models) > 1
         self.model = gr.Radio(models, value=first, label=label, visible=several, elem_id="model")
         kinds = ["image", *ENDINGS]  # browsers do not know all of these as pictures
-        self.photo = gr.File(label="Photo", type="filepath", file_types=kinds, height=120, elem_id="photo")
+        several: dict[str, Any] = {"file_count": "multiple", "type": "filepath"}
+        self.photo = gr.File(label="Photos", **several, file_types=kinds, height=120, elem_id="photo")
         with gr.Row(visible=False) as self.chooser:
             with gr.Column(scale=5):
                 self.drawing = _picture("drawing", "Your photo; click in it to move the square")
@@ -141,6 +143,8 @@ class Page:
                 self.which = gr.Radio([], label="Which one", visible=False, elem_id="which")
                 self.crop = _picture("crop", "What is made 3D")
         self.refine = gr.Checkbox(visible=False, elem_id="refine")
+        label = "These photos show one person, or one thing: one result of all"
+        self.together = gr.Checkbox(label=label, visible=False, elem_id="together")
         with gr.Row():
             self.go = gr.Button("Make it 3D", variant="primary", interactive=False, elem_id="go")
             self.stop = gr.Button("Cancel", interactive=False, elem_id="stop")
@@ -153,15 +157,17 @@ class Page:
     def _connect(self) -> None:
         state, results = [self.status, self.go, self.stop], [self.stages, self.files, self.frame]
         pictures = [self.drawing, self.crop]
-        everything = [*state, *results, self.chooser, self.refine, self.numbers, self.which, *self.box]
-        everything += pictures
+        everything = [*state, *results, self.chooser, self.refine, self.together, self.numbers]
+        everything += [self.which, *self.box, *pictures]
         at_once: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
         queued: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
         begun = [self.photo.upload, self.model.input]
         framing = gr.on(begun, self.waits, None, state, **at_once)
         running = self.go.click(self.waits, None, state, **at_once)
         framing = framing.then(self.photo_framed, [self.photo, self.model], everything, preprocess=False, **queued)
-        running = running.then(self.reconstructed, [*self.box, self.refine], [*state, *results], **queued)
+        running = running.then(
+            self.reconstructed, [*self.box, self.refine, self.together], [*state, *results], **queued
+        )
         both = [framing, running]
         for job in both:
             job.failure(self.refused, None, state, **at_once)
@@ -185,16 +191,25 @@ class Page:
         return self._busy(note("Waiting for its turn."))
 
     async def photo_framed(
-        self, upload: dict[str, Any] | None, model: str, request: gr.Request
+        self, uploads: list[dict[str, Any]] | None, model: str, request: gr.Request
     ) -> AsyncGenerator[Updates]:
-        """Frames a photo, of which `upload` has the path, as a model needs it; where Gradio closes this, it stops."""
-        if upload is None or model not in self._kinds:
+        """Frames a photo, of which `uploads` has the path, as a model needs it; where Gradio closes this, it stops.
+
+        Of several, nothing is framed before they are reconstructed.
+        """
+        if not uploads or model not in self._kinds:
             yield self._idle("", go=False) | self._nothing()
             return
         visit = None
         try:
             visitor = visitor_of(getattr(request, "client", None))
-            visit = self._visits.new(str(request.session_hash), pathlib.Path(upload["path"]), visitor)
+            sent = [pathlib.Path(upload["path"]) for upload in uploads]
+            visit = self._visits.new(str(request.session_hash), sent, visitor)
+            if len(sent) > 1:
+                visit.facts = {"model": model}
+                ready = note(f"{len(sent)} photos. If they show one person, say so below.")
+                yield self._idle(ready) | self._nothing() | {self.together: gr.update(visible=True)}
+                return
             done: dict[str, Any] = {}
             job = self._followed(visit, "Searching the photo", done, visit.new_folder("frame"), model=model)
             async with contextlib.aclosing(job):
@@ -250,19 +265,24 @@ class Page:
         return self._pictures(visit, which, CropBox(x, y, side, roll)) if visit else {self.drawing: gr.skip()}
 
     async def reconstructed(
-        self, x: float, y: float, side: float, roll: float, refine: bool, request: gr.Request
+        self, x: float, y: float, side: float, roll: float, refine: bool, together: bool, request: gr.Request
     ) -> AsyncGenerator[Updates]:
-        """Reconstructs a crop; where Gradio closes this, the job stops."""
-        visit = self._framed(request)
-        if visit is None:
+        """Reconstructs a crop, or several photos; where Gradio closes this, the job stops."""
+        visit = self._visits.find(str(request.session_hash))
+        if visit is None or not visit.facts:
             yield self._idle(failure("the photo has been deleted: drop it again"), go=False)
             return
         try:
-            entered, folder = CropBox(x, y, side, roll), visit.new_folder("result")
-            box = next((box for box in _boxes(visit) if _rounded(box) == _rounded(entered)), entered)  # not rounded
+            chosen: dict[str, Any] = {"model": visit.facts["model"]}
+            if len(visit.photos) > 1:
+                chosen["together"] = bool(together)
+            else:
+                entered = CropBox(x, y, side, roll)
+                box = next((box for box in _boxes(visit) if _rounded(box) == _rounded(entered)), entered)  # not rounded
+                chosen |= {"box": dataclasses.astuple(box), "refine": refine}
+            folder = visit.new_folder("result")
             base, done, shown = f"results/{visit.folder.name}/{folder.name}", dict[str, Any](), 0
             yield {self.files: "", self.frame: ""}
-            chosen = {"model": visit.facts["model"], "box": dataclasses.astuple(box), "refine": refine}
             job = self._followed(visit, "Making it 3D", done, folder, **chosen)
             async with contextlib.aclosing(job):
                 async for status in job:
@@ -278,7 +298,7 @@ class Page:
         self._cancelled[str(request.session_hash)] = None
         if len(self._cancelled) > _REMEMBERED:
             self._cancelled.pop(next(iter(self._cancelled)))
-        return self._idle(note("Cancelled."), go=self._framed(request) is not None)
+        return self._idle(note("Cancelled."), go=self._is_ready(request))
 
     async def refused(self, request: gr.Request) -> Updates:
         """Gradio has given up a job: it was cancelled, or the queue is full, or there is a fault in Gradio itself."""
@@ -286,13 +306,14 @@ class Page:
             return await self.cancelled(request)
         full = len(self.blocks._queue) >= _REMEMBERED
         text = "too many photos are waiting: try again in a few minutes" if full else jobs.fault()
-        return self._idle(failure(text), go=self._framed(request) is not None)
+        return self._idle(failure(text), go=self._is_ready(request))
 
     async def _followed(
         self, visit: Visit, doing: str, done: dict[str, Any], folder: pathlib.Path, **options: Any
     ) -> AsyncGenerator[str]:
         """Runs a job; yields its status at least once a second, and collects the completed stages in `done`."""
-        task = {"photo": str(visit.photo), "folder": str(folder), "name": visit.name, "pixels": self._limits.pixels}
+        task = {"photos": [*map(str, visit.photos)], "shown": visit.shown, "names": visit.names}
+        task |= {"folder": str(folder), "pixels": self._limits.pixels}
         options["model"] = list(self._kinds).index(options["model"])
         started, line, visit.used = time.monotonic(), "", math.inf
         try:
@@ -319,17 +340,22 @@ class Page:
 
     def _in_page_terms(self, text: str, visit: Visit | None) -> str:
         """Returns a message without the server's paths and the command line's options."""
-        if visit is not None:  # whatever is kept of a photo goes by its name
-            text = re.sub(re.escape(str(visit.folder)) + r"[^\s:,;]*", lambda _: visit.shown, text)
+        if visit is not None:
+            text = re.sub(re.escape(str(visit.folder)) + r"[^\s:,;]*", lambda found: visit.shown_of(found[0]), text)
         models = {f"use --model {name}": f'choose "{label}" above' for name, label in self._labels.items()}
         for hidden, words in (_WORDS | models).items():
             text = text.replace(hidden, words)
         return text
 
+    def _is_ready(self, request: gr.Request) -> bool:
+        """Whether a page has photos that can be reconstructed."""
+        visit = self._visits.find(str(request.session_hash))
+        return visit is not None and bool(visit.facts)
+
     def _framed(self, request: gr.Request) -> Visit | None:
         """Returns the visit of a page whose photo was framed, or None."""
         visit = self._visits.find(str(request.session_hash))
-        return visit if visit is not None and visit.facts else None
+        return visit if visit is not None and "boxes" in visit.facts else None
 
     def _busy(self, status: str) -> Updates:
         return {self.status: status, self.go: gr.update(interactive=False), self.stop: gr.update(interactive=True)}
@@ -339,7 +365,7 @@ class Page:
 
     def _nothing(self) -> Updates:
         """No photo, no results."""
-        updates = {part: gr.update(visible=False) for part in (self.chooser, self.refine, self.numbers)}
+        updates = {part: gr.update(visible=False) for part in (self.chooser, self.refine, self.together, self.numbers)}
         updates[self.which] = gr.update(choices=[], value=None, visible=False)
         return updates | {self.stages: "", self.files: "", self.frame: "", self.drawing: None, self.crop: None}
 

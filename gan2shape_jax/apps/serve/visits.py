@@ -19,13 +19,14 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from etils import epy
 
 from gan2shape_jax.apps.photo.naming import names_for
 from gan2shape_jax.errors import UserError, io_error, one_line
+from gan2shape_jax.photos.together import MOST
 
 _PICTURES = 500  # of Gradio's, the newest, that are kept: a browser fetches one when it is made
 _LONGEST_NAME = 60  # characters of a file's name, its end
@@ -47,6 +48,12 @@ class Limits:
     keep_s: float = 1800.0  # seconds for which a visitor's files are kept after their last action
     uploads: int = 16  # that come in at the same time
     photos: int = 1000  # kept at the same time
+    together: int = MOST  # photos of one visit
+
+    @property
+    def upload_bytes(self) -> int:
+        """Of all photos that are sent at once."""
+        return 4 * self.file_bytes
 
     @property
     def stored_bytes(self) -> int:
@@ -80,12 +87,12 @@ class Upload:
 
 @dataclasses.dataclass
 class Visit:
-    """One page's photo and what came of it."""
+    """One page's photo, or several, and what came of it."""
 
     folder: pathlib.Path  # of its files; its name is used in the addresses of results
     visitor: str  # see `visitor_of`
-    shown: str  # the photo's name, for messages: one line, but possibly with markup in it
-    name: str  # under which results are filed
+    shown: tuple[str, ...]  # the photos' names, for messages: one line each, but possibly with markup in it
+    names: tuple[str, ...]  # under which their results are filed
     used: float  # when it was last used, `time.monotonic()`; infinite while a job of it waits or runs
     size: int = 0  # bytes of its files, as last measured
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)  # from the photo's framing
@@ -93,9 +100,19 @@ class Visit:
     result: pathlib.Path | None = None  # folder of the latest reconstruction
 
     @property
-    def photo(self) -> pathlib.Path:
-        """The photo's file."""
-        return self.folder / "photo"
+    def name(self) -> str:
+        """Under which the result is filed that visitors see."""
+        return self.names[0]
+
+    @property
+    def photos(self) -> list[pathlib.Path]:
+        """The photos' files."""
+        return [self.folder / f"photo-{number}" for number in range(len(self.shown))]
+
+    def shown_of(self, place: str) -> str:
+        """Returns what messages call a file: whatever is kept of a single photo goes by its name."""
+        number = next((k for k, photo in enumerate(self.photos) if str(photo) == place), None)
+        return self.shown[0] if len(self.shown) == 1 else "the photos" if number is None else self.shown[number]
 
     def new_folder(self, kind: str) -> pathlib.Path:
         """Makes a folder for a job, and removes those of earlier jobs of its kind; `kind` is `frame` or `result`."""
@@ -105,7 +122,7 @@ class Visit:
         try:
             folder.mkdir()
         except OSError as error:
-            raise no_room(error, self.shown) from error
+            raise no_room(error, self.shown_of("")) from error
         setattr(self, kind, folder)
         return folder
 
@@ -170,8 +187,8 @@ class Visits:
             (self.find(session) for session, visit in list(self._visits.items()) if visit.folder.name == token), None
         )
 
-    def new(self, session: str, upload: pathlib.Path, visitor: str = "") -> Visit:
-        """Begins a page's visit with a photo that was sent; the previous one is forgotten.
+    def new(self, session: str, uploads: Sequence[pathlib.Path], visitor: str = "") -> Visit:
+        """Begins a page's visit with photos that were sent; the previous one is forgotten.
 
         Of the visits of one visitor the oldest are forgotten that are more than a share. Raises `UserError`.
         """
@@ -179,18 +196,22 @@ class Visits:
         own = sorted((visit.used, key) for key, visit in list(self._visits.items()) if visit.visitor == visitor)
         for _, oldest in own[: max(len(own) + 1 - self._limits.share(self._limits.photos), 0)]:
             self.forget(oldest)
-        sent, shown, now = self._uploads.get(upload.parent.name), one_line(upload.name), time.monotonic()
-        name = names_for([pathlib.Path(upload.name)], {})[0]
-        visit = Visit(self._visits_in / secrets.token_urlsafe(24), visitor, shown, name, now)
+        shown, now = tuple(one_line(upload.name) for upload in uploads), time.monotonic()
+        if len(set(shown)) < len(shown):
+            shown = tuple(f"{name} ({number})" for number, name in enumerate(shown, start=1))
+        names = tuple(names_for([pathlib.Path(f"{k}", upload.name) for k, upload in enumerate(uploads)], {}))
+        visit = Visit(self._visits_in / secrets.token_urlsafe(24), visitor, shown, names, now)
         self._visits[session] = visit
         try:
             visit.folder.mkdir(mode=0o700)
-            os.link(upload, visit.photo, follow_symlinks=False)  # the same bytes on the disk
+            for upload, photo in zip(uploads, visit.photos, strict=True):
+                os.link(upload, photo, follow_symlinks=False)  # the same bytes on the disk
         except OSError as error:
             self.forget(session)
-            raise no_room(error, shown) from error
-        if sent is not None:
-            sent.used = now
+            raise no_room(error, visit.shown_of("")) from error
+        for upload in uploads:
+            if sent := self._uploads.get(upload.parent.name):
+                sent.used = now
         return visit
 
     def forget(self, session: str) -> None:

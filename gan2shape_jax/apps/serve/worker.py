@@ -23,16 +23,19 @@ import sys
 import time
 import traceback
 import zipfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.photo import folder as photo_folder
+from gan2shape_jax.apps.photo import together as photo_together
 from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.errors import FatalRunError, UserError
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box
+from gan2shape_jax.io.image_files import Picture
+from gan2shape_jax.photos import together
 from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import absence, find, is_found, person_note
 from gan2shape_jax.photos.pipeline import PhotoModel, load_photo_model, load_refiner
@@ -229,16 +232,18 @@ PREVIEW = "preview.jpg"  # of a photo that was framed
 DRAWING = "framing.jpg"  # the photo with the square and the outline in it, there before the stage `MASK` is told
 ARCHIVE = "all.zip"
 _PREVIEW_SIDE = 1024  # pixels, at most
+_SAID = 3  # photos that an error tells of
 _LONGEST = 10  # times the shorter side: in a strip of a few pixels there are thousands of places to look at
 
 
 def performer(*models: str) -> Perform:
     """Returns what performs jobs, in the worker; what those of the first of these models need is loaded at once.
 
-    A task has these fields: `photo`, path of the file; `folder` of the job, empty; `name` under which results are
-    filed; `pixels`, maximum number of pixels of the photo; `model`, a number in `models`, see `explain.load_kind`.
-    With `box` (x, y, side, roll_deg of the crop in the photo's pixels) and `refine` (whether the model is refined on
-    the photo), the crop is reconstructed; without, the objects in the photo are found.
+    A task has these fields: `photos`, paths of the files; `shown` and `names`, what messages call them and under which
+    results are filed; `folder` of the job, empty; `pixels`, maximum number of pixels of a photo; `model`, a number in
+    `models`, see `explain.load_kind`. With `together`, the result of several photos is made, one of all if it is true;
+    with `box` (x, y, side, roll_deg of the crop in the photo's pixels) and `refine` (whether the model is refined on
+    the photo), that of a crop of the first. Without either, the objects in that are found.
     """
 
     @functools.cache
@@ -248,7 +253,9 @@ def performer(*models: str) -> Perform:
 
     def perform(task: dict[str, Any], report: Report) -> None:
         kind, model = loaded(task["model"])
-        if "box" in task:
+        if "together" in task:
+            _reconstruct_several(task, kind, model, report)
+        elif "box" in task:
             _reconstruct(task, kind, model, report)
         else:
             _frame(task, kind, model, report)
@@ -258,27 +265,33 @@ def performer(*models: str) -> Perform:
 
 
 def _request(task: dict[str, Any], box: CropBox | None = None) -> photo_folder.Request:
-    return photo_folder.Request(pathlib.Path(task["photo"]), task["name"], box, foreign=True)
+    return photo_folder.Request(pathlib.Path(task["photos"][0]), task["names"][0], box, foreign=True)
+
+
+def _require_modest(path: str, photo: Picture, pixels: int) -> tuple[int, int]:
+    """Returns width and height of a photo's file; raises `UserError` if it has too many pixels, or is a strip."""
+    width, height = (side * photo.reduction for side in photo.picture.size)
+    if width * height > pixels:
+        raise UserError(
+            f"{path} has {width} x {height} pixels, {width * height / 1e6:.0f} million: at most {pixels / 1e6:g} "
+            "million are accepted here, make it smaller first"
+        )
+    if max(width, height) > _LONGEST * min(width, height):
+        raise UserError(
+            f"{path} has {width} x {height} pixels: the longer side may be at most {_LONGEST} times as long as the "
+            "shorter one, crop the part that you want"
+        )
+    return width, height
 
 
 def _frame(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Report) -> None:
     photo, finder = _request(task).opened(), model.finder
-    width, height = (side * photo.reduction for side in photo.picture.size)
-    if width * height > task["pixels"]:
-        raise UserError(
-            f"{task['photo']} has {width} x {height} pixels, {width * height / 1e6:.0f} million: at most "
-            f"{task['pixels'] / 1e6:g} million are accepted here, make it smaller first"
-        )
-    if max(width, height) > _LONGEST * min(width, height):
-        raise UserError(
-            f"{task['photo']} has {width} x {height} pixels: the longer side may be at most {_LONGEST} times as long "
-            "as the shorter one, crop the part that you want"
-        )
+    width, height = _require_modest(task["photos"][0], photo, task["pixels"])
     detections, absent = find(photo, finder), ""
     boxes = [detection.box for detection in detections]
     note = finder.limit_words(len(boxes)).removeprefix("; ")
     if not is_found(detections):
-        absent = absence(task["photo"], photo, detections, finder)
+        absent = absence(task["photos"][0], photo, detections, finder)
     elif len(boxes) == 1:
         note = note or person_note(photo, detections[0], finder)
     photo.picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
@@ -297,11 +310,65 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, repo
     refiner = load_refiner(kind) if refine else None
     if failed := photo_folder.make_results(config, [photo], model, refiner):
         raise UserError(failed[photo.name])
-    files = result_files(out, photo.name)
+    _archive(out, [photo.name], report)
+
+
+def _reconstruct_several(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Report) -> None:
+    """Makes one result of several photos, or one of each."""
+    out = pathlib.Path(task["folder"])
+    config, name = photo_folder.config_of(kind, out, refine=False), task["names"][0]
+
+    def say(line: str) -> None:
+        print(f"{name}: {line}", file=sys.stderr)
+
+    if task["together"]:
+        sources = together.sources_of([*map(pathlib.Path, task["photos"])], names=task["shown"], foreign=True)
+        checked = [source._replace(open=functools.partial(_opened, source, task["pixels"])) for source in sources]
+        gathered = together.gather(checked, model, log=say)
+        photo_together.make_result(config, gathered, model, name, out, "", log=say)
+        made = [name]
+    else:
+        made = _make_each(task, config, model)
+    (out / DRAWING).write_bytes((out / photo_folder.FOLDER / "framing" / f"{made[0]}.jpg").read_bytes())
+    report(MASK, {"mask": ""})
+    _archive(out, made, report)
+
+
+def _opened(source: together.Source, pixels: int) -> Picture:
+    picture = source.open()
+    _require_modest(source.name, picture, pixels)
+    return picture
+
+
+def _make_each(task: dict[str, Any], config: ConfigDict, model: PhotoModel) -> list[str]:
+    """Makes a result of each object in photos; returns their names. Raises `UserError`: there is none."""
+    prepared: list[photo_folder.Prepared] = []
+    refused: dict[str, str] = {}
+    for path, shown, name in zip(task["photos"], task["shown"], task["names"], strict=True):
+        request = photo_folder.Request(pathlib.Path(path), name, foreign=True)
+        try:
+            _require_modest(path, request.opened(), task["pixels"])
+            prepared += photo_folder.prepare(request, config, model.finder)
+        except FatalRunError:
+            raise
+        except UserError as error:
+            refused[name] = str(error).replace(path, shown).replace(pathlib.Path(path).name, shown)
+    failed = photo_folder.make_results(config, prepared, model, refused=refused) if prepared else {}
+    made = [photo.name for photo in prepared if photo.name not in failed]
+    if not made:
+        raise UserError("; ".join([*refused.values(), *failed.values()][:_SAID]))
+    return made
+
+
+def _archive(out: pathlib.Path, names: Sequence[str], report: Report) -> None:
+    """Puts all that visitors may download of these results into one file, and tells what there is of the first."""
+    files = result_files(out, names[0])
     with zipfile.ZipFile(out / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
-        for place, file in files.items():
-            archive.write(file, f"{photo.name}/{place}")
-    report(SHAPE, {"files": [*files, ARCHIVE]})
+        for name in names:
+            for place, file in result_files(out, name).items():
+                if name == names[0] or place != "index.html":
+                    archive.write(file, place if place == "index.html" and len(names) > 1 else f"{name}/{place}")
+    report(SHAPE, {"files": [*(files if len(names) == 1 else ["index.html"]), ARCHIVE]})
 
 
 def result_files(out: pathlib.Path, name: str) -> dict[str, pathlib.Path]:

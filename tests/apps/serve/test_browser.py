@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 from helpers import axe
+from helpers.placed import placed
 from helpers.served import served
 from PIL import Image
 
@@ -81,8 +82,8 @@ def _start(page, address):
     page.wait("document.querySelector('#photo input[type=file]')")
 
 
-def _send(page, path):
-    page.choose("#photo input[type=file]", path)
+def _send(page, *paths):
+    page.choose("#photo input[type=file]", *paths)
 
 
 def test_a_photo_becomes_a_page_and_files(address, photo, cache):
@@ -128,6 +129,24 @@ def test_a_photo_becomes_a_page_and_files(address, photo, cache):
     with zipfile.ZipFile(io.BytesIO(files["all.zip"])) as archive:
         assert any(name.endswith("mesh.obj") for name in archive.namelist())
         assert not [name for name in archive.namelist() if str(cache).encode() in archive.read(name)]
+
+
+def test_several_photos_of_one_person_become_one_result(address, tmp_path):
+    for name, x in (("front", 190), ("side", 110)):
+        Image.fromarray(placed(x=x)).save(tmp_path / f"{name}.png")
+    with _opened(address) as page:
+        _send(page, tmp_path / "front.png", tmp_path / "side.png")
+        page.wait(_READY, seconds=_PATIENCE)
+        assert page.evaluate(_STATUS) == "2 photos. If they show one person, say so below."
+        page.press("#together input")
+        page.press("#go")
+        page.wait(f"{_STATUS} === 'Done.'", seconds=_PATIENCE)
+        assert page.complaints() == []
+        frame = page.evaluate("document.querySelector('#result iframe').src")
+        page.open(frame)
+        page.wait("document.body.dataset.shown === '0'")
+        assert page.evaluate("document.querySelectorAll('#photographs img').length") == 2
+        assert "from 2 of 2 photographs" in page.evaluate("document.getElementById('verdict').innerText").lower()
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])

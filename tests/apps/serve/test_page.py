@@ -64,7 +64,7 @@ def _all(iterator):
 
 
 def _sent(tmp_path):
-    return {"path": str(tmp_path / "me.jpg")}
+    return [{"path": str(tmp_path / "me.jpg")}]
 
 
 def _framed(page, device, tmp_path, absent="", note=""):
@@ -100,7 +100,7 @@ def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device
         {"say": "writes /srv/secret"},
         {"stage": jobs.SHAPE, "files": ["mesh.glb", jobs.ARCHIVE, "index.html"]},
     ]
-    cleared, *shown = _all(page.reconstructed(50, 40, 30, 0, True, _REQUEST))
+    cleared, *shown = _all(page.reconstructed(50, 40, 30, 0, True, False, _REQUEST))
     assert cleared == {page.files: "", page.frame: ""}
     assert device.tasks[-1]["box"] == (50.4, 40, 30, 0) and device.tasks[-1]["refine"]  # not rounded
     assert [task["model"] for task in device.tasks] == [2, 2]
@@ -114,11 +114,32 @@ def test_a_reconstruction_is_shown_stage_by_stage_and_its_page_once(page, device
     assert "Done." in shown[-1][page.status]
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_several_photos_are_made_without_framing_together_or_each(page, device, tmp_path, together):
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "me.jpg").write_bytes(b"another photo")
+    sent = [{"path": str(place / "me.jpg")} for place in (tmp_path, tmp_path / "2")]
+    (ready,) = _all(page.photo_framed(sent, "faces", _REQUEST))
+    assert "2 photos. If they show one person, say so below." in ready[page.status] and not device.tasks
+    assert ready[page.together]["visible"] and not ready[page.chooser]["visible"] and ready[page.go]["interactive"]
+    assert page._is_ready(_REQUEST) and asyncio.run(page.object_chosen("1", _REQUEST))[page.drawing] == gr.skip()
+    device.messages = [{"stage": jobs.SHAPE, "files": ["index.html", jobs.ARCHIVE]}]
+    *_, last = _all(page.reconstructed(None, None, None, 0, False, together, _REQUEST))
+    assert "Done." in last[page.status]
+    (task,) = device.tasks
+    assert task["together"] is together and task["model"] == 1 and "box" not in task
+    assert [pathlib.Path(path).read_bytes() for path in task["photos"]] == [b"photo", b"another photo"]
+    assert list(task["shown"]) == ["me.jpg (1)", "me.jpg (2)"] and len(set(task["names"])) == 2
+    device.messages = ["{photos[1]} is damaged; {folder} is full"]
+    *_, failed = _all(page.reconstructed(None, None, None, 0, False, together, _REQUEST))
+    assert "me.jpg (2) is damaged; the photos is full" in failed[page.status]
+
+
 def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_path):
-    device.messages = ["{photo} is damaged; {folder} too"]
+    device.messages = ["{photos[0]} is damaged; {folder} too"]
     (failed,) = _all(page.photo_framed(_sent(tmp_path), "faces", _REQUEST))
     assert "me.jpg is damaged" in failed[page.status] and str(tmp_path) not in failed[page.status]
-    (gone,) = _all(page.reconstructed(1, 1, 30, 0, False, _REQUEST))
+    (gone,) = _all(page.reconstructed(1, 1, 30, 0, False, False, _REQUEST))
     assert "has been deleted" in gone[page.status]
     assert "failed unexpectedly" in asyncio.run(page.refused(_REQUEST))[page.status]
     asyncio.run(page.cancelled(_REQUEST))
@@ -155,7 +176,7 @@ def test_an_unexpected_exception_is_reported_with_its_number_in_the_log(page, de
         _all(page.photo_framed(_sent(tmp_path), "cats", new))[-1],
     ]
     device.messages = [{"stage": jobs.SHAPE, "files": []}]
-    told.append(_all(page.reconstructed(50, 40, 30, 0, False, _REQUEST))[-1])
+    told.append(_all(page.reconstructed(50, 40, 30, 0, False, False, _REQUEST))[-1])
     assert told[-1][page.go]["interactive"] and not told[-2][page.go]["interactive"]
     told.append(asyncio.run(page.refused(_REQUEST)))
     numbers = [re.search("failed unexpectedly; .* error ([0-9a-f]{8})<", update[page.status])[1] for update in told]
@@ -203,7 +224,7 @@ def _all_until(iterator, count):
 
 
 def test_no_path_of_the_server_is_told(page, device, tmp_path):
-    device.messages = ["{folder}/photos/.work/1/image/me.png cannot be written: {photo}: no"]
+    device.messages = ["{folder}/photos/.work/1/image/me.png cannot be written: {photos[0]}: no"]
     (failed,) = _all(page.photo_framed(_sent(tmp_path), "cats", _REQUEST))
     assert "me.jpg cannot be written: me.jpg: no" in failed[page.status]
 

@@ -47,7 +47,7 @@ def visits(tmp_path):
 
 def _new(visits, tmp_path, session="s", name="me.jpg"):
     (tmp_path / name).write_bytes(b"photo")
-    return visits.new(session, tmp_path / name)
+    return visits.new(session, [tmp_path / name])
 
 
 def _sent(visits, visitor="a", name="me.jpg", content=b"photo"):
@@ -57,9 +57,9 @@ def _sent(visits, visitor="a", name="me.jpg", content=b"photo"):
 
 def test_files_go_after_their_time_with_another_photo_and_where_a_late_job_has_left_them(visits, tmp_path):
     first, second = _new(visits, tmp_path), _new(visits, tmp_path, name="<b>\n.jpg")
-    assert second.photo == second.folder / "photo" and second.shown == r"<b>\n.jpg" and "<" not in second.name
+    assert second.photos == [second.folder / "photo-0"] and second.shown == (r"<b>\n.jpg",) and "<" not in second.name
     visits.tidy()
-    assert not first.folder.exists() and second.photo.is_file() and visits.find("s") is second
+    assert not first.folder.exists() and second.photos[0].is_file() and visits.find("s") is second
     frame, result = second.new_folder("frame"), second.new_folder("result")
     another = second.new_folder("result")
     assert frame.is_dir() and another.is_dir() and not result.exists() and second.result == another
@@ -73,8 +73,8 @@ def test_files_go_after_their_time_with_another_photo_and_where_a_late_job_has_l
 
 def test_uploads_go_after_their_time_and_so_does_what_nobody_knows(visits, tmp_path):
     sent = _sent(visits)
-    visit = visits.new("s", sent)
-    assert visit.photo.stat().st_ino == sent.stat().st_ino  # on the disk it is there once
+    visit = visits.new("s", [sent])
+    assert visit.photos[0].stat().st_ino == sent.stat().st_ino  # on the disk it is there once
     uploads = tmp_path / "uploads"
     for name in ("tmpabc", "tmpdef"):
         (uploads / name).write_bytes(b"left")
@@ -87,7 +87,7 @@ def test_uploads_go_after_their_time_and_so_does_what_nobody_knows(visits, tmp_p
     assert set(uploads.iterdir()) == {sent.parent, uploads / "tmpdef"} and tmp_path.is_dir()
     visits._uploads[sent.parent.name].used = time.monotonic() - 61
     visits.tidy()
-    assert not sent.exists() and visit.photo.read_bytes() == b"photo"
+    assert not sent.exists() and visit.photos[0].read_bytes() == b"photo"
 
 
 def test_only_the_newest_pictures_of_the_page_are_kept(visits, tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def _fresh(visits):
 def test_the_oldest_of_too_many_visits_of_one_visitor_are_forgotten(visits, tmp_path):
     (tmp_path / "me.jpg").write_bytes(b"photo")
     for session, visitor in (("1", "a"), ("2", "a"), ("other", "b"), ("3", "a")):
-        visits.new(session, tmp_path / "me.jpg", visitor).used -= 10 - len(visits._visits)
+        visits.new(session, [tmp_path / "me.jpg"], visitor).used -= 10 - len(visits._visits)
     assert [visits.find(session) is not None for session in ("1", "2", "other", "3")] == [False, True, True, True]
 
 
@@ -208,7 +208,7 @@ def test_photos_that_were_sent_are_taken_and_files_of_the_machine_are_not(client
     before = set(folder.rglob("*"))
 
     def joined(path):
-        return _post(client, "photo_framed", [{"path": path, "meta": {"_type": "gradio.FileData"}}])
+        return _post(client, "photo_framed", [[{"path": path, "meta": {"_type": "gradio.FileData"}}], "people"])
 
     for path in (str(tmp_path / "mine.png"), "http://localhost/mine.png"):
         assert joined(path) == 403
@@ -226,7 +226,7 @@ def test_a_path_that_no_page_calls_is_refused(client, place):
 
 
 def test_what_no_page_sends_is_refused(client):
-    assert client.post("/gradio_api/upload", content=b"", headers={"Content-Length": "100000000"}).status_code == 413
+    assert client.post("/gradio_api/upload", content=b"", headers={"Content-Length": "1000000000"}).status_code == 413
     assert client.get("/config", headers={"Host": "evil.example"}).status_code == 400
     dependencies = client.get("/config").json()["dependencies"]
     queued = {

@@ -77,7 +77,7 @@ def _fills_the_line(visitor):
         photo = {"path": content.decode()[2:-2], "meta": {"_type": "gradio.FileData"}}
         for _ in range(20):
             visitor.session = f"{random.random()}"
-            visitor.join(number, [photo, "people"])
+            visitor.join(number, [[photo], "people"])
 
 
 def _asks_for_what_is_not_there(visitor):
@@ -91,7 +91,7 @@ def _changes_its_mind(visitor):
     if status == 200:
         number = visitor.number("photo_framed")
         photo = {"path": content.decode()[2:-2], "meta": {"_type": "gradio.FileData"}}
-        _, job = visitor.join(number, [photo, "people"])
+        _, job = visitor.join(number, [[photo], "people"])
         with visitor.listening() as lines:
             lines.readline()
             if random.random() < 0.5:

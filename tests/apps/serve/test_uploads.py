@@ -55,14 +55,18 @@ def test_nothing_stays_of_what_breaks_off_and_of_what_is_refused(server):
     for number in range(4):
         Visitor(server, f"127.0.1.{number}").begins_upload(900_000, 500_000).close()
     visitor = Visitor(server, "127.0.1.9")
-    assert visitor.upload(("a.png", picture()), ("b.png", picture()))[0] == 400
+    assert visitor.upload(*[(f"{k}.png", picture()) for k in range(_LIMITS.together + 1)])[0] == 400
+    assert visitor.upload(("a.png", picture()), ("large.png", bytes(1_000_001)))[0] == 413
     assert visitor.upload()[0] == 400
     assert visitor.ask("POST", "/gradio_api/upload", b"photo", content_type="image/png")[0] == 400
     assert visitor.upload(("a.png", picture()), origin="http://evil.example")[0] == 403
     assert visitor.upload(("large.png", bytes(1_000_001)))[0] == 413
+    assert visitor.upload(("huge.png", bytes(4_100_000)))[0] == 413
     _until(lambda: _uploads(server) == before)
     status, content = visitor.upload(("..", picture()))
     assert status == 200 and json.loads(content)[0].endswith("/photo")
+    status, content = visitor.upload(("a.png", picture()), ("b.png", picture()))
+    assert status == 200 and [path.rpartition("/")[2] for path in json.loads(content)] == ["a.png", "b.png"]
 
 
 @linux
@@ -171,7 +175,7 @@ def test_one_visitor_takes_a_share_of_room_and_line_and_another_is_served(server
     )
     for _ in range(4):  # one is computed, one waits
         page = Visitor(server, "127.0.3.1")
-        assert page.join(number, [photo, "people"])[0] == 200
+        assert page.join(number, [[photo], "people"])[0] == 200
     assert "of yours" in page.told()
     assert Visitor(server, "127.0.3.2").visit() == ""
 

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import sys
+import zipfile
 
 import pytest
 from helpers import fake_worker
+from helpers.placed import placed
+from PIL import Image
 
 from gan2shape_jax.apps.serve import worker as module
 from gan2shape_jax.apps.serve.visits import Limits
@@ -17,7 +20,7 @@ from gan2shape_jax.io.bundled import asset
 async def _run(worker, name, *, cancel=False):
     """Returns the messages of a job; `cancel` closes it at the first."""
     messages = []
-    async with contextlib.aclosing(worker.run({"name": name})) as job:
+    async with contextlib.aclosing(worker.run({"names": [name]})) as job:
         async for message in job:
             if message and "before" not in message:
                 messages.append(message)
@@ -96,7 +99,7 @@ def test_jobs_wait_for_their_turn_and_a_process_is_replaced_after_many(monkeypat
 def test_one_visitor_has_a_share_of_the_line_and_the_line_an_end():
     async def check(worker):
         async def joined(visitor):
-            job = worker.run({"name": "slow"}, visitor)
+            job = worker.run({"names": ["slow"]}, visitor)
             return job, await anext(job)
 
         first, *others = [await joined(visitor) for visitor in "aabc"]
@@ -157,7 +160,7 @@ def test_a_job_that_takes_too_long_is_stopped_and_a_worker_that_cannot_start_is_
 
 def test_the_drawing_is_there_once_the_stage_that_shows_it_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(module.photo_folder, "make_results", lambda *_: {"face": "not made"})
-    task = {"photo": str(asset("ictface/image/006.png")), "folder": str(tmp_path), "name": "face", "model": 0}
+    task = {"photos": [str(asset("ictface/image/006.png"))], "folder": str(tmp_path), "names": ["face"], "model": 0}
     told = {}
 
     def report(stage, facts):
@@ -166,3 +169,32 @@ def test_the_drawing_is_there_once_the_stage_that_shows_it_is_told(monkeypatch, 
     with pytest.raises(UserError, match="not made"):
         module.performer("ictface")(task | {"box": (32, 32, 64, 0), "refine": False}, report)
     assert told == {module.MASK: [module.DRAWING]}
+
+
+@pytest.mark.heavy
+def test_several_photos_give_one_result_or_one_each(tmp_path):
+    photos = [tmp_path / f"photo-{number}" for number in range(3)]
+    for path, x in zip(photos, (190, 110), strict=False):
+        Image.fromarray(placed(x=x)).save(path, "PNG")
+    photos[2].write_bytes(b"no picture")
+    task = {"photos": [*map(str, photos)], "shown": ["a.png", "b.png", "c.png"], "names": ["a", "b", "c"]}
+    perform, stages, told = module.performer("people"), [], {}
+    for together in (True, False):
+        folder = tmp_path / str(together)
+        folder.mkdir()
+        options = {"folder": str(folder), "pixels": 10**6, "model": 0, "together": together}
+        perform(task | options, lambda stage, facts: told.update({stage: facts}) or stages.append(stage))
+        results = sorted(path.name for path in (folder / "results").iterdir())
+        assert results == (["a"] if together else ["a", "b"]) and (folder / module.DRAWING).is_file()
+        page = (folder / "index.html").read_text()
+        assert ("c.png" in page) and str(tmp_path) not in page
+        with zipfile.ZipFile(folder / module.ARCHIVE) as archive:
+            assert {f"{name}/mesh.glb" for name in results} <= set(archive.namelist())
+            assert len([name for name in archive.namelist() if name.endswith("index.html")]) == 1
+        assert told[module.SHAPE]["files"][-1] == module.ARCHIVE
+    assert stages == [module.MASK, module.SHAPE] * 2
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match=r"^none of these photographs can be used: .*c\.png"):
+        perform(
+            task | options | {"folder": str(tmp_path / "none"), "photos": [str(photos[2])] * 3, "together": True}, print
+        )
