@@ -107,10 +107,10 @@ def test_the_pages_commands_run_one_after_the_other(run, tmp_path, face_photo, m
     monkeypatch.setenv("BROWSER", "any")
     monkeypatch.setattr(webbrowser, "open", lambda address: not opened.append(address))
     cat = next(pathlib.Path(asset("cat/image")).glob("*.png"))
-    for name in ("me.jpg", "holiday/a.jpg", "holiday/b.jpg", "cat.jpg"):
+    for name in ("me.jpg", "holiday/a.jpg", "holiday/b.jpg", "cat.jpg", "front.jpg", "left.jpg", "right.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shown = Image.open(cat).convert("RGB").resize((256, 256)) if name[0] == "c" else Image.fromarray(face_photo())
-        shown.save(tmp_path / name, quality=95)
+        shown.save(tmp_path / name, quality=90 + len(name))  # no two files are the same
     text = "\n".join((_ROOT / page).read_text() for page in ("README.md", "docs/how-to/photos.md"))
     prepared = re.findall(r"(?:^    |`)gan2shape-jax photo (\w[^`\n]*\.jpg[^`\n]*)", text, re.MULTILINE)
     commands = [shlex.split(line, comments=True) for line in prepared]
