@@ -93,6 +93,9 @@ def pytest_configure(config):
     if config.getoption("--signatures"):
         _check_signatures()
     _keep_programs()
+    from helpers.in_process import InProcess  # which imports the package
+
+    config.pluginmanager.register(InProcess(), "in_process")
     most = math.inf if config.getoption("--optimised") else config.getoption("--compiling")
     costs = Costs(most=most, checked=config.getoption("--signatures"), record=config.getoption("--costs"))
     config.pluginmanager.register(costs, "costs")

@@ -3,6 +3,7 @@
 import ast
 import configparser
 import importlib.metadata
+import os
 import pathlib
 import re
 import runpy
@@ -187,6 +188,34 @@ def test_links_of_a_released_readme_lead_to_the_files_of_the_repository(tmp_path
     assert "Repository = https://host/owner/name\n" in setup["metadata"]["project_urls"]
 
 
+def _pictures_of_the_readme() -> set[str]:
+    pictures = set(re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (_ROOT / "README.md").read_text()))
+    assert pictures
+    return pictures
+
+
+_LEFT_OUT = ("tests/golden", "benchmarks/cars/data", "benchmarks/faces/data", "gan2shape_jax/assets/people/head/")
+
+
+def test_the_manifest_has_the_pictures_of_the_readme_and_not_the_golden_tensors(monkeypatch):
+    """As read line by line; what is built of it is looked into by `.ci/run`."""
+    pytest.importorskip("setuptools", minversion="77")
+    from setuptools.command.egg_info import FileList
+
+    monkeypatch.chdir(_ROOT)
+    folders = ("docs", "tests", "benchmarks", "gan2shape_jax")
+    files = FileList()
+    files.allfiles = [str(path) for folder in folders for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+    files.files += files.allfiles  # as if everything were taken, so that what is left out is left out by a line
+    for line in (_ROOT / "MANIFEST.in").read_text().splitlines():
+        if line.split() and line.split()[0] in ("prune", "include", "global-exclude"):
+            files.process_template_line(line)
+    names = {name.replace(os.sep, "/") for name in files.files}
+    assert _pictures_of_the_readme() <= names and "mkdocs.yml" in names
+    assert not [name for name in names if name.startswith(_LEFT_OUT) or "node_modules" in name]
+
+
+@pytest.mark.ci
 def test_source_distribution_has_the_pictures_of_the_readme_and_not_the_golden_tensors(tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     build = [sys.executable, "-c", "import setuptools; setuptools.setup()", "sdist", "--formats=tar", "--dist-dir"]
@@ -194,10 +223,8 @@ def test_source_distribution_has_the_pictures_of_the_readme_and_not_the_golden_t
     (archive,) = tmp_path.glob("*.tar")
     with tarfile.open(archive) as files:
         names = {name.partition("/")[2] for name in files.getnames()}
-    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (_ROOT / "README.md").read_text())
-    assert pictures and set(pictures) <= names
-    left_out = ("tests/golden", "benchmarks/cars/data", "benchmarks/faces/data", "gan2shape_jax/assets/people/head/")
-    assert not [name for name in names if name.startswith(left_out)]
+    assert _pictures_of_the_readme() <= names
+    assert not [name for name in names if name.startswith(_LEFT_OUT)]
     assert {"gan2shape_jax/py.typed", "gan2shape_jax/assets/ictface/gan.safetensors", "mkdocs.yml"} <= names
     assert not [name for name in names if "node_modules" in name]
     assert len(zlib.compress(archive.read_bytes(), level=6)) < 90e6  # as `.ci/package`

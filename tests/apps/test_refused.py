@@ -105,8 +105,8 @@ _FILES = """
 render results/001 --yaw 20 --size 16 --out own.png
 render results/001 --yaw 20 30 --size 16 --out own.gif
 edit results/001 --yaw 20 --version 3d --size 32 --out own.png
-export print results/001 --out own.stl
-export print results/001 --out own.3mf
+export print results/001 --width 20 --out own.stl
+export print results/001 --width 20 --out own.3mf
 export spread results/001 --out own.ply
 export usdz results/001 --out own.usdz
 page results --out own.html

@@ -203,6 +203,11 @@ def test_fragments_carry_their_samples():
     assert jax.jit(lambda f: f)(fragments).samples == SAMPLES
 
 
+def _seen(fragments):
+    """The values whose blend is the silhouette: by the program that blends any."""
+    return np.asarray(fragments.triangle >= 0, np.float32)[..., None]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.004, 0.02, 0.1, 0.5]))
 def test_blended_values_stay_within_the_range_of_the_values(seed, size):
@@ -211,7 +216,8 @@ def test_blended_values_stay_within_the_range_of_the_values(seed, size):
     values = rng.uniform(-3, 5, (16, 16, 1)).astype(np.float32)
     vertices, faces = compiled.padded(points.reshape(-1, 3).astype(np.float32), np.arange(12).reshape(4, 3))
     camera = Camera(16, K=(13, 13, 7.5, 7.5))
-    blended, mask = (compiled.blend(some, vertices, camera, faces=faces)[0] for some in (values, None))
+    blended, fragments = compiled.blend(values, vertices, camera, faces=faces)
+    mask, _ = compiled.blend(_seen(fragments), vertices, camera, faces=faces)
     assert values.min() <= blended.min() and blended.max() <= values.max()
     assert mask.min() >= 0 and mask.max() <= 1
 
@@ -219,7 +225,9 @@ def test_blended_values_stay_within_the_range_of_the_values(seed, size):
 def test_a_triangle_smaller_than_a_pixel_does_not_cover_less_than_nothing():
     vertices = np.concatenate([np.array([[7.9, 7.9], [8.1, 7.9], [8, 8.13]]) / 16, np.ones((3, 1))], -1)
     vertices, faces = compiled.padded(vertices.astype(np.float32), np.array([[0, 1, 2]]))
-    mask, _ = compiled.blend(None, vertices, Camera(16, K=(16, 16, 0, 0)), faces=faces)
+    camera = Camera(16, K=(16, 16, 0, 0))
+    _, fragments = compiled.blend(np.zeros((16, 16, 1), np.float32), vertices, camera, faces=faces)
+    mask, _ = compiled.blend(_seen(fragments), vertices, camera, faces=faces)
     assert mask.min() == 0 and 0 < mask.sum() < 0.1  # its area is 0.023
 
 

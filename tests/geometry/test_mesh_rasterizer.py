@@ -22,6 +22,8 @@ from gan2shape_jax.geometry import mesh_rasterizer, visibility
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.geometry.rasterizer import SampleGrid, nothing_visible
 
+_SQUARE = np.array([[0, 1, 2], [1, 3, 2]])
+
 
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from(KINDS), st.integers(0, 2**32 - 1))
@@ -121,7 +123,7 @@ def test_without_faces_nothing_is_drawn(vertices):
     assert (pull(fragments)[0] == 0).all()
 
 
-@pytest.mark.parametrize("faces", [np.array([[0, 1, 2]]), None])
+@pytest.mark.parametrize("faces", [pytest.param(np.array([[0, 1, 2]]), marks=pytest.mark.heavy), None])
 def test_a_map_over_no_images_returns_none(faces):
     vertices = jnp.ones((0, 3, 3) if faces is not None else (0, 4, 4, 3))
 
@@ -146,8 +148,15 @@ def test_a_scene_out_of_the_range_of_depths_is_warned_of(z, faces):
             mesh_rasterizer.rasterize(vertices, CAMERA, faces=faces)
 
 
-@pytest.mark.parametrize("orthographic", [False, True])
-@pytest.mark.parametrize("faces", [np.array([[0, 1, 2], [1, 3, 2]]), None])
+@pytest.mark.parametrize(
+    ("faces", "orthographic"),
+    [
+        (_SQUARE, False),
+        (None, True),
+        pytest.param(_SQUARE, True, marks=pytest.mark.heavy),
+        pytest.param(None, False, marks=pytest.mark.heavy),
+    ],
+)
 def test_scenes_of_any_size_are_drawn_by_a_camera_that_does_not_say_how_near(faces, orthographic):
     """Also beside others in a batch, and with vertices beyond all bounds."""
     corners = np.array([[-0.1, -0.1, 1], [0.1, -0.1, 1], [-0.1, 0.1, 2], [0.1, 0.1, 1]], np.float32)

@@ -77,7 +77,7 @@ def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
         for show in (
             lambda first: first.mesh().vertices,
             lambda first: first.render(size=32),
-            lambda first: first.relight((1, 0)),
+            lambda first: first.relight((1, 0), size=32),
         ):
             np.testing.assert_array_equal(show(same), show(result))
         same.save("face")
@@ -311,11 +311,10 @@ def test_a_mesh_ends_where_the_models_objects_do(explained):
     assert 0.5 < inside.mean() < 0.9 and np.array_equal(inside, inside[:, ::-1])
 
 
-def test_models_gans_and_results_can_be_pickled(tmp_path):
+def test_models_gans_and_results_can_be_pickled(networks, tmp_path):
     image, mask, _ = _given()
-    config = g2s.load_config("ictface:predict").unlock()
-    config.outputs.update(preset="overview", picture_size=32, animation=False)  # quickly drawn
-    gan, model = g2s.load_gan("ictface"), g2s.load_model("ictface", config=config.lock())
+    config = tiny_config(tmp_path, recipe="predict", networks__pretrained=str(networks), outputs__preset="overview")
+    gan, model = g2s.load_gan("ictface"), g2s.load_model(networks, config=config)
     result = model.reconstruct(image, mask=mask, name="001")
     gan2, model2, result2 = pickle.loads(pickle.dumps((gan, model, result)))
     latents = gan.sample(0, 2)[1]
@@ -335,6 +334,7 @@ def _spawned(gan, model, image, latents):
     return gan.synthesize(latents), model.reconstruct(image).depth
 
 
+@pytest.mark.ci
 def test_another_process_computes_with_what_it_is_sent():
     gan, model = g2s.load_gan("ictface"), g2s.load_model("ictface")
     images, latents = gan.sample(0, 1)

@@ -15,6 +15,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.checkpoints import TENSORFLOW, parse_checkpoint, read_checkpoint
 from gan2shape_jax.io.sandbox import Record
 
+pytestmark = pytest.mark.process
 _VALUES = np.arange(4, dtype=np.float32)
 
 # Calls that would run code, and names beside the closed list.

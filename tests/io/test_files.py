@@ -244,6 +244,7 @@ def refuse():
     raise UserError("the file F is none")
 
 
+@pytest.mark.process
 def test_data_come_back_as_they_went_in():
     arrays = [np.arange(6).reshape(2, 3)[:, ::2], np.asarray(3, np.float32), np.zeros((0, 3), bool), np.ones(4, "<f2")]
     value = {"a": [1, None, True, "é\n\ud800", 2.5, float("inf")], 3: (b"\x00\xff", {1})}
@@ -257,6 +258,7 @@ def test_data_come_back_as_they_went_in():
         assert array.dtype == expected.dtype and array.shape == expected.shape
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as a whole on Linux")
 @pytest.mark.parametrize(
     ("function", "given", "words"),

@@ -18,6 +18,7 @@ from gan2shape_jax.io import image_files
 from gan2shape_jax.io.data import load_mask
 from gan2shape_jax.io.image_files import open_square, open_upright, picture_sides
 
+pytestmark = pytest.mark.process
 _READERS = (open_square, picture_sides, lambda path: load_mask(path, 64), lambda path: open_upright(path, least=20))
 
 

@@ -23,6 +23,7 @@ from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.streams import Stream
+from gan2shape_jax.results import load_metrics
 from gan2shape_jax.run import experiment, inputs, lift
 from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
@@ -179,10 +180,10 @@ def test_an_interruption_changes_nothing(lifted, tmp_path):
 
 def _predicted(folder, model):
     """What a prediction by a model says of an image, and its depth."""
-    config = tiny_config(folder, recipe="predict", networks__pretrained=str(model))
+    config = tiny_config(folder, recipe="predict", networks__pretrained=str(model), outputs__preset="mesh")
     assert experiment.run_experiment(config) == 0
     result = pathlib.Path(config.workdir) / "results" / "001"
-    return json.loads((result / "metrics.json").read_text()), np.load(result / "depth.npy")
+    return load_metrics(result), np.load(result / "depth.npy")
 
 
 @pytest.fixture(scope="module")

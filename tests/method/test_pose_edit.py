@@ -90,6 +90,7 @@ def test_v_is_taught_that_yaw_goes_on_beyond_where_it_is_sure(case, monkeypatch)
     actual = frozen.pose_edit.subspace  # 20 times as long, so that this GAN draws other pictures along the axis
     turns = frozen.pose_edit.replace(subspace=actual.replace(axes=20 * actual.axes, dual_basis=actual.dual_basis / 20))
     monkeypatch.setattr(pose_edit, "_LESSONS", 100)
+    monkeypatch.setattr(pose_edit, "_TOGETHER", 8)
     monkeypatch.setattr(pose_edit, "_LEARNING_RATE", 1e-3)
     latents = sample_w(jax.random.key(7), frozen.generator, arch=settings.architecture, samples=16)
     taught, subspace = pose_edit.taught(jax.random.key(0), state.params, turns, frozen, settings), turns.subspace

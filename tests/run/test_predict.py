@@ -89,8 +89,8 @@ def test_many_images_go_through_the_networks_together(trained, predicted, tmp_pa
     monkeypatch.setattr(run_images, "_AT_ONCE", 2)
     for name in ("001", "002", "006"):
         shutil.copy(f"{asset('ictface/image')}/{name}.png", tmp_path / f"{name}.png")
-    names = ("006.png", "001.png", "002.png")
-    config = _predicting(tmp_path, trained, names=names, data__image_root=str(tmp_path), **_NOTHING_ELSE)
+    names, fields = ("006.png", "001.png", "002.png"), _NOTHING_ELSE | {"outputs__preset": "mesh"}
+    config = _predicting(tmp_path, trained, names=names, data__image_root=str(tmp_path), **fields)
     alone = reconstruction.reconstruct._cache_size()
     assert experiment.run_experiment(config) == 0
     assert reconstruction.reconstruct._cache_size() == alone

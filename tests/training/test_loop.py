@@ -56,7 +56,8 @@ def _train(run, folder, watcher=UNWATCHED, cadence=CADENCE, phases=None):
 @pytest.fixture(scope="module")
 def whole(run, tmp_path_factory):
     """An uninterrupted run."""
-    return _train(run, tmp_path_factory.mktemp("whole"))
+    seldom = dataclasses.replace(CADENCE, checkpoint=1000)
+    return _train(run, tmp_path_factory.mktemp("whole"), cadence=seldom)
 
 
 @pytest.mark.parametrize(

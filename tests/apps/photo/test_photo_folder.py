@@ -45,7 +45,9 @@ def _finder(found=(), **changes):
 
 
 def _config(out, *, refine=False):
-    return photo_folder.config_of(load_kind("ictface"), out, refine=refine)
+    config = photo_folder.config_of(load_kind("ictface"), out, refine=refine).unlock()
+    config.outputs.update(picture_size=32, animation=False)
+    return config.lock()
 
 
 def _prepare(path, out, *, refine=False, finder=None, **wishes):

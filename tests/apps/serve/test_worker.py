@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import multiprocessing
+import pathlib
 import sys
 import zipfile
 
@@ -15,6 +17,16 @@ from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.apps.serve.worker import Worker
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Workers come from a process that has imported what they need; as users have them, each imports it anew."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["gan2shape_jax.apps.serve.worker", "helpers.fake_worker"])
+        monkeypatch.syspath_prepend(pathlib.Path(fake_worker.__file__).parents[1])
+        monkeypatch.setattr(module, "_SPAWNED", context)
 
 
 async def _run(worker, name, *, cancel=False):
@@ -87,6 +99,7 @@ def test_a_job_that_takes_too_much_memory_is_refused_and_the_next_one_runs_in_an
     _with_worker(enough)
 
 
+@pytest.mark.usefixtures("forked")
 def test_jobs_wait_for_their_turn_and_a_process_is_replaced_after_many(monkeypatch):
     async def check(worker):
         jobs = await asyncio.gather(*(_process(worker) for _ in range(3)))
@@ -96,6 +109,7 @@ def test_jobs_wait_for_their_turn_and_a_process_is_replaced_after_many(monkeypat
     _with_worker(check)
 
 
+@pytest.mark.usefixtures("forked")
 def test_one_visitor_has_a_share_of_the_line_and_the_line_an_end():
     async def check(worker):
         async def joined(visitor):
@@ -124,6 +138,7 @@ async def _until_stage(job):
             return
 
 
+@pytest.mark.usefixtures("forked")
 def test_cancelling_ends_a_job_at_once_and_the_next_one_runs():
     async def check(worker):
         before = await _process(worker)
@@ -139,6 +154,7 @@ def test_cancelling_ends_a_job_at_once_and_the_next_one_runs():
     _with_worker(check)
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     ("load", "words"), [(fake_worker.ending, "exit code 0"), (fake_worker.broken, "no such model")]
 )
@@ -150,6 +166,7 @@ def test_a_worker_that_cannot_start_is_an_error(load, words):
     _with_worker(refused, load)
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_job_that_takes_too_long_is_stopped_and_a_worker_that_cannot_start_is_an_error():
     async def stopped(worker):
         with pytest.raises(UserError, match="more than"):
