@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from gan2shape_jax.photos.explain import Predictor
 from gan2shape_jax.photos.find import LEAST_SIDE, Subject, find, is_found, subjects_of
 from gan2shape_jax.photos.frames import chosen, frames, is_video
 from gan2shape_jax.photos.pipeline import PhotoModel
+from gan2shape_jax.photos.texture import Seen, photo_textured, texture_from_all
 from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.results.result import Photograph
 
@@ -307,7 +309,28 @@ def _sentences(gathered: Gathered, joint: Joint, used: int, category: str, left_
 
 
 def textured(result: Reconstruction, shots: Sequence[Shot], *, mirror: bool) -> tuple[Reconstruction, dict[str, Any]]:
-    """Returns the result of `reconstruct` with the texture of its photographs, and the files that go with that."""
+    """Returns the result of `reconstruct` with one texture from its photographs, and the files that go with that.
+
+    `shots` are in the order of the result's `photographs`. How much of the texture is from which, the metrics tell.
+    """
+    used = [(shot, one) for shot, one in zip(shots, result.photographs, strict=True) if one.used]
+    seen = [_seen(*each) for each in used]
+    texture = texture_from_all(result, seen, mirror=mirror)
+    shares = {one.name: round(float(share), 3) for (_, one), share in zip(used, texture.shares)}
+    facts = result.metrics["photographs"] | {"texture_shares": shares}
+    result = dataclasses.replace(result, metrics=result.metrics | {"photographs": facts})
     front = shots[0]
     assert front.source is not None and front.subject is not None
-    return pipeline.textured(result, front.subject, front.source.open(), mirror=mirror)
+    return photo_textured(result, np.asarray(front.source.open().picture), texture, front.subject.box)
+
+
+def _seen(shot: Shot, photograph: Photograph) -> Seen:
+    """Returns a photograph for the texture, of which only what is around the object is kept."""
+    assert shot.source is not None and shot.subject is not None
+    pixels, box = np.asarray(shot.source.open().picture), shot.subject.box
+    (top, below), (left, right) = (
+        (max(math.floor(middle - box.side), 0), math.ceil(middle + box.side)) for middle in (box.y, box.x)
+    )
+    moved = dataclasses.replace(box, x=box.x - left, y=box.y - top)
+    around = np.ascontiguousarray(pixels[top:below, left:right])
+    return Seen(around, moved, photograph.view, photograph.size, photograph.mask)
