@@ -348,12 +348,12 @@ def photo(
       ArgumentError: a box of another length or range, no photo, or several with what is for one (a `ValueError` too).
       UserError: a file or the model is unusable, nothing is found, or there is no object of this number.
     """
-    several = not isinstance(path, (str, os.PathLike))
-    if several or is_video(path):
+    paths = [path] if isinstance(path, (str, os.PathLike)) else [*path]
+    if not isinstance(path, (str, os.PathLike)) or is_video(path):
         single = {"box": box, "which": which, "mask": mask, "refine": refine or None, "anyway": anyway or None}
         if wrong := [name for name, value in single.items() if value is not None]:
             raise ArgumentError(f"{wrong[0]} is for a single photo, not for several or a video")
-        return _photo_together(list(path) if several else [path], model)
+        return _photo_together(paths, model)
     if box is not None and len(box) not in (3, 4):
         raise ArgumentError(f"box has {len(box)} numbers: it must be x, y, side or x, y, side, roll")
     place = None if box is None else CropBox(*box)
@@ -482,7 +482,7 @@ class Model:
         self,
         image: ImageLike | Sequence[ImageLike],
         *,
-        mask: ImageLike | Sequence[ImageLike] | None = None,
+        mask: ImageLike | Sequence[ImageLike | None] | None = None,
         true_depth: ArrayLike | None = None,
         name: str = "image",
     ) -> Reconstruction:
@@ -507,23 +507,25 @@ class Model:
         Raises:
           ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
         """
-        write = functools.partial(explain.write, config=self.config)
-        if not _is_several(image):
-            item, _ = _item(self.config, image, mask, true_depth, name)
-            return dataclasses.replace(self.networks.reconstruct(item), _write=write)
-        images: Any = image
-        masks: Any = [None] * len(images) if mask is None else mask
+        if _is_several(image):
+            result = self._reconstruct_together(image, mask, true_depth, name)
+        else:
+            result = self.networks.reconstruct(_item(self.config, image, mask, true_depth, name)[0])
+        return dataclasses.replace(result, _write=functools.partial(explain.write, config=self.config))
+
+    def _reconstruct_together(self, images: Any, masks: Any, true_depth: Any, name: str) -> Reconstruction:
+        """Returns the result of several images of one object, each with its mask if there are any."""
+        masks = [None] * len(images) if masks is None else masks
         if true_depth is not None:
             raise ArgumentError("true_depth is for a single image, not for a list")
         if not images or not isinstance(masks, (list, tuple)) or len(masks) != len(images):
             raise ArgumentError("image is a list: it must have an image or more, and mask be a list of as many")
-        shots = []
-        for number, (one, own) in enumerate(zip(images, masks, strict=True), start=1):
-            item, _ = _item(self.config, one, own, None, f"{name}-{number}")
-            shots.append(together.Shot(item.name, self.networks.reconstruct(item)))
-        chosen = together.Gathered(together.spread(shots), len(shots))
-        result, _ = together.reconstruct(chosen, self.networks, name=name)
-        return dataclasses.replace(result, _write=write)
+        items = [
+            _item(self.config, image, mask, None, f"{name}-{number}")[0]
+            for number, (image, mask) in enumerate(zip(images, masks, strict=True), start=1)
+        ]
+        shots = [together.Shot(item.name, self.networks.reconstruct(item)) for item in items]
+        return together.reconstruct(together.Gathered(together.spread(shots), len(shots)), self.networks, name=name)[0]
 
 
 def _is_several(image: Any) -> bool:
@@ -573,7 +575,7 @@ def _require_files(config: ConfigDict) -> None:
 
 
 def _item(
-    config: ConfigDict, image: ImageLike, mask: ImageLike | None, true_depth: ArrayLike | None, name: str
+    config: ConfigDict, image: Any, mask: Any, true_depth: ArrayLike | None, name: str
 ) -> tuple[Item, Image.Image]:
     """Returns what a run would read from files, made from arguments, and the whole picture.
 

@@ -40,7 +40,7 @@ from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.results.result import Photograph
 
 MOST = 24  # photographs that a shape is fitted to: more take longer, and tell nothing new
-_ALIKE_DEG = 20.0  # spread of the views below which none is from the side
+_ALIKE_DEG = 30.0  # spread of the views below which none is from the side
 _GREY = 3.0  # mean difference of a crop's colours, of 255, below which it is black and white
 _FRAMES = 2 * MOST  # of a video, among which there is a choice
 _TOLD, _LISTED = 3, 10  # photographs that a verdict names, and an error
@@ -77,7 +77,11 @@ def _frames_of(name: str, path: pathlib.Path) -> list[Source]:
         found = frames(path, _FRAMES)
     except UserError as error:
         return [Source(name, functools.partial(_refuse, error), digest)]
-    return [Source(frame, lambda picture=picture: picture, f"{digest} {frame}") for frame, picture in found]
+    return [Source(frame, functools.partial(_given, picture), f"{digest} {frame}") for frame, picture in found]
+
+
+def _given(picture: Picture) -> Picture:
+    return picture
 
 
 def _refuse(error: UserError) -> Picture:
@@ -235,7 +239,7 @@ def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple
 
 def _fitted(alone: Sequence[Reconstruction], *, symmetric: bool) -> Joint:
     """Returns the joint fit to what the model makes of each photograph; of a single one, only that."""
-    start = np.mean([result.depth for result in alone], axis=0, dtype=np.float32)
+    start = np.asarray(np.mean([result.depth for result in alone], axis=0, dtype=np.float32))
     views = np.stack([result.view for result in alone])
     if len(alone) > 1:
         images, masks = (np.stack([getattr(result, key) for result in alone]) for key in ("image", "input_mask"))

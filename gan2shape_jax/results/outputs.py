@@ -213,8 +213,8 @@ def _strips_by_gan(drawing: Drawing) -> dict[str, Any] | None:
 
 
 def _fragment(drawing: Drawing) -> dict[str, Any]:
-    known = {"photo": drawing.photo, "photographs": drawing.photographs}
-    lines = fragment_of(drawing.result, full=drawing.options.mesh_full, **known)
+    photo, photographs = drawing.photo, drawing.photographs
+    lines = fragment_of(drawing.result, full=drawing.options.mesh_full, photo=photo, photographs=photographs)
     return {FRAGMENT: "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in lines)}
 
 

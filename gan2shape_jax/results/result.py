@@ -170,14 +170,16 @@ class Result:
         for key, (name, letters) in _ARRAYS.items():
             if (value := getattr(self, key)) is not None or key not in _OPTIONAL:
                 object.__setattr__(self, key, self._usable(value, name, letters))
-        checked = [
-            {key: self._usable(getattr(one, key), *about) for key, about in _STACKS.items()} for one in self.photographs
-        ]
-        pairs = zip(self.photographs, checked, strict=True)
-        photographs = (dataclasses.replace(one, **arrays | {"size": float(arrays["size"])}) for one, arrays in pairs)
-        object.__setattr__(self, "photographs", tuple(photographs))
+        object.__setattr__(self, "photographs", tuple(map(self._checked, self.photographs)))
         if self.texture is not None and self.texture.shape != (2 * self.texture.shape[:1] + (3,)):
             raise ValueError(f"the texture has shape {self.texture.shape}, expected a square")
+
+    def _checked(self, photograph: Photograph) -> Photograph:
+        """Returns a photograph whose arrays are such as a result has; raises `ValueError` as `_usable` does."""
+        arrays: dict[str, Any] = {
+            key: self._usable(getattr(photograph, key), name, letters) for key, (name, letters) in _STACKS.items()
+        }
+        return dataclasses.replace(photograph, **arrays | {"size": float(arrays["size"])})
 
     def _usable(self, value: Any, name: str, letters: str) -> Float[np.ndarray, "..."]:
         """Returns a copy of an array; raises `ValueError` if it has another shape or numbers that are not finite."""

@@ -134,8 +134,8 @@ class Page:
         first, label, several = next(iter(self._kinds)), "What the photo shows", len(models) > 1
         self.model = gr.Radio(models, value=first, label=label, visible=several, elem_id="model")
         kinds = ["image", *ENDINGS]  # browsers do not know all of these as pictures
-        several: dict[str, Any] = {"file_count": "multiple", "type": "filepath"}
-        self.photo = gr.File(label="Photos", **several, file_types=kinds, height=120, elem_id="photo")
+        how: dict[str, Any] = {"file_count": "multiple", "type": "filepath", "height": 120, "elem_id": "photo"}
+        self.photo = gr.File(label="Photos", file_types=kinds, **how)
         with gr.Row(visible=False) as self.chooser:
             with gr.Column(scale=5):
                 self.drawing = _picture("drawing", "Your photo; click in it to move the square")
@@ -312,7 +312,7 @@ class Page:
         self, visit: Visit, doing: str, done: dict[str, Any], folder: pathlib.Path, **options: Any
     ) -> AsyncGenerator[str]:
         """Runs a job; yields its status at least once a second, and collects the completed stages in `done`."""
-        task = {"photos": [*map(str, visit.photos)], "shown": visit.shown, "names": visit.names}
+        task: dict[str, Any] = {"photos": [*map(str, visit.photos)], "shown": visit.shown, "names": visit.names}
         task |= {"folder": str(folder), "pixels": self._limits.pixels}
         options["model"] = list(self._kinds).index(options["model"])
         started, line, visit.used = time.monotonic(), "", math.inf
