@@ -4,10 +4,12 @@
                  crop, its mask, how well it is seen, and how light the networks are to see it
     explain.py   what a model's networks make of it, feed-forward or refined on it
     judge.py     how far to trust that
-    texture.py   the photo's own colours on its surface
+    texture.py   the photo's own colours on its surface, or those of several photos
     pipeline.py  these steps in order
-    frames.py    photographs from a video
+    together.py  the same of several photos of one object
+    frames.py    photos from a video
+    people.py    who is in all of several photos
 
 They are functions of arrays; no module here writes a file. The command, the server, the cluster and the Python
-interface call `pipeline`.
+interface call `pipeline` and `together`.
 """

@@ -34,6 +34,7 @@ from gan2shape_jax.photos import judge, pipeline
 from gan2shape_jax.photos.explain import Predictor
 from gan2shape_jax.photos.find import LEAST_SIDE, Subject, find, is_found, subjects_of
 from gan2shape_jax.photos.frames import chosen, frames, is_video
+from gan2shape_jax.photos.people import same_person
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.photos.texture import Seen, photo_textured, texture_from_all
 from gan2shape_jax.results import Reconstruction
@@ -151,12 +152,13 @@ def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str],
             found.append((source, subjects_of(source.name, picture, detections, model.finder, photo=source.name)))
         except UserError as error:
             leave_out(str(error))
+    every = [[pipeline.explained(subject, model) for subject in subjects] for _, subjects in found]
+    numbers, sure = same_person(every, [[one.detection.box.side for one in subjects] for _, subjects in found])
+    if not sure:
+        log(f"which {model.finder.kind} is in all photographs is not sure: the largest of those that may be is taken")
     shots: list[Shot] = []
-    for (source, subjects), number in zip(found, same_person([subjects for _, subjects in found]), strict=True):
-        if number is None:
-            leave_out(f"{source.name} does not show the same {model.finder.kind}")
-            continue
-        result = pipeline.explained(subjects[number], model)
+    for (source, subjects), results, number in zip(found, every, numbers, strict=True):
+        result = results[number]
         if result.metrics["trust"]["grade"] == "no":
             leave_out(f"{source.name} is no use: {result.metrics['trust']['warnings'][0]}")
             continue
@@ -168,11 +170,6 @@ def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str],
     if len(some := spread(shots)) < len(shots):
         log(f"{len(some)} of {len(shots)} photographs are used: sharp ones, spread over the views")
     return Gathered(some, len(known), left_out)
-
-
-def same_person(photos: Sequence[Sequence[Subject]]) -> list[int | None]:
-    """Returns of each photograph's objects the number of the surest one."""
-    return [max(range(len(each)), key=lambda k: each[k].detection.score) for each in photos]
 
 
 def _in_colour(shots: list[Shot], leave_out: Callable[[str], None]) -> list[Shot]:

@@ -46,7 +46,7 @@ def photographs(monkeypatch):
         def subjects(name, picture, *_, **__):
             crop = np.zeros((4, 4, 3), np.uint8)
             crop[..., 0] = 0 if picture.startswith("grey") else 90
-            detection = types.SimpleNamespace(score=0.9)
+            detection = types.SimpleNamespace(score=0.9, box=types.SimpleNamespace(side=9.0))
             return [types.SimpleNamespace(shot=shot, crop=crop, detection=detection) for shot in people[picture]]
 
         monkeypatch.setattr(together, "find", lambda picture, finder: people[picture])
@@ -87,12 +87,11 @@ def test_what_is_no_use_is_left_out_with_a_sentence_and_the_rest_is_used(photogr
     ]
 
 
-def test_a_photograph_without_the_person_who_is_in_the_others_is_named(photographs, monkeypatch):
-    monkeypatch.setattr(together, "same_person", lambda photos: [0, None, 1])
-    sources = photographs(a=[_shot("a")], b=[_shot("b")], c=[_shot("other"), _shot("c", 20)])
-    found = _gather(sources)
-    assert [shot.result.name for shot in found.shots] == ["a", "c"]
-    assert found.left_out == ["b does not show the same face"]
+def test_of_several_people_the_one_who_is_in_all_is_taken_and_told_where_that_is_not_sure(photographs, monkeypatch):
+    monkeypatch.setattr(together, "same_person", lambda photos, sides: ([0, 1], False))
+    told = "which face is in all photographs is not sure: the largest of those that may be is taken"
+    found = _gather(photographs(a=[_shot("a")], c=[_shot("other"), _shot("c", 20)]), [told])
+    assert [shot.result.name for shot in found.shots] == ["a", "c"] and found.left_out == []
 
 
 def test_black_and_white_photographs_alone_are_used(photographs):
