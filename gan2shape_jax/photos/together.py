@@ -44,6 +44,7 @@ MOST = 24  # photographs that a shape is fitted to: more take longer, and tell n
 _ALIKE_DEG = 30.0  # spread of the views below which none is from the side
 _GREY = 3.0  # mean difference of a crop's colours, of 255, below which it is black and white
 _FRAMES = 2 * MOST  # of a video, among which there is a choice
+_joint_fit = program_cache.cached(joint_refinement.joint_fit, static_argnames=("camera", "rounds"))
 _TOLD, _LISTED = 3, 10  # photographs that a verdict names, and an error
 
 
@@ -236,11 +237,14 @@ def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple
 
 def _fitted(alone: Sequence[Reconstruction], *, symmetric: bool) -> Joint:
     """Returns the joint fit to what the model makes of each photograph; of a single one, only that."""
-    start = np.asarray(np.mean([result.depth for result in alone], axis=0, dtype=np.float32))
+    start = np.stack([result.depth for result in alone]).mean(axis=0)
     views = np.stack([result.view for result in alone])
     if len(alone) > 1:
         images, masks = (np.stack([getattr(result, key) for result in alone]) for key in ("image", "input_mask"))
-        return joint_refinement.reconstruct(start, views, images, masks, alone[0].camera, symmetric=symmetric)
+        region, camera = alone[0].mask, alone[0].camera
+        return joint_refinement.reconstruct(
+            start, views, images, masks, region, camera, symmetric=symmetric, fit=_joint_fit
+        )
     light = np.zeros((1, 9, 3), np.float32)
     light[:, 0] = 1
     albedo, unknown = alone[0].albedo, np.full((1, 2), np.nan, np.float32)

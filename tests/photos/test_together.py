@@ -132,7 +132,7 @@ def fitted(monkeypatch):
     def made(shots, used=None, better=True, spread=40.0, left_out=()):
         seen = {}
 
-        def fit(start, views, images, masks, camera, *, symmetric):
+        def fit(start, views, images, masks, region, camera, *, symmetric, fit):
             seen.update(start=start, views=views, images=images, masks=masks, symmetric=symmetric)
             count = len(views)
             lights, errors = np.ones((count, 9, 3), np.float32), np.tile(np.float32([0.4, 0.3]), (count, 1))
