@@ -134,6 +134,16 @@ def parity(request):
     return request.config.stash[_RECORD].check
 
 
+@pytest.fixture(scope="session", autouse=True)
+def small_overviews():
+    """Overviews of small tiles: those of 192 pixels, in which captions fit, took a second for each result."""
+    from gan2shape_jax.results import outputs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outputs, "_SMALLEST_PICTURE", 64)
+        yield
+
+
 @pytest.fixture(scope="session")
 def golden_path():
     """Returns a function from a golden file's name to its path; a missing file fails the test."""

@@ -20,6 +20,7 @@ from gan2shape_jax.main import main
 from gan2shape_jax.run.identity import read_identity
 
 _ROOT = pathlib.Path(__file__).parent.parent
+_USED = "category.coin", "depth_network.local", "distance.edges", "loss.flatness", "output.curvature"
 _OF_COIN = ("category", "prior.shape", "networks.depth", "loss.")  # what its configuration sets
 
 
@@ -35,48 +36,79 @@ def site(tmp_path_factory):
     return folder / "site"
 
 
-def _program(site, *arguments):
+_START = ("-m", "gan2shape_jax.main")
+# Ends a run when it would begin to train.
+_UNTRAINED = """
+import sys
+from gan2shape_jax.main import main
+from gan2shape_jax.run import images
+def ended(*_):
+    raise KeyboardInterrupt
+images.Trainer.train = ended
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def _program(site, *arguments, start=_START):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (site, _ROOT)))}
-    command = [sys.executable, "-m", "gan2shape_jax.main", *map(str, arguments)]
+    command = [sys.executable, *start, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module", params=["step 1", pytest.param("all steps", marks=pytest.mark.ci)])
-def run(request, site, tmp_path_factory):
-    """A run that uses the six things that the example adds: its command line and its folder."""
-    iterations = (2, 0, 0) if request.param == "step 1" else (2, 1, 2)
-    fields = {"schedule__stages": (iterations,), "schedule__flip1": (False,), "schedule__flip3": (True,)}
-    folder = tmp_path_factory.mktemp("coin")
+def _described(folder):
+    """The command line and the folder of a run that uses the six things that the example adds."""
+    fields = {"schedule__stages": ((2, 1, 2),), "schedule__flip1": (False,), "schedule__flip3": (True,)}
     config = tiny_config(folder, **fields, outputs__preset="mesh", outputs__networks="full")
     own = tuple(f"--config.{field}" for field in _OF_COIN)
     words = ["--config=coin", *(word for word in overrides(config, base="own") if not word.startswith(own))]
-    done = _program(site, *words)
-    assert done.returncode == 0, done.stdout + done.stderr
     return words, pathlib.Path(config.workdir)
 
 
+@pytest.fixture(scope="module")
+def begun(site, tmp_path_factory):
+    """Such a run that ended before it trained: it has its configuration."""
+    words, workdir = _described(tmp_path_factory.mktemp("begun"))
+    done = _program(site, *words, start=("-c", _UNTRAINED))
+    assert done.returncode != 0 and "interrupted" in done.stderr, done.stdout + done.stderr
+    return words, workdir
+
+
+@pytest.fixture(scope="module")
+def run(site, tmp_path_factory):
+    """Such a run that is finished."""
+    words, workdir = _described(tmp_path_factory.mktemp("coin"))
+    done = _program(site, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return words, workdir
+
+
+def test_a_run_names_what_packages_added_to_it(begun):
+    tree = json.loads((begun[1] / "config.json").read_text())
+    assert tree["identity"]["extensions"] == dict.fromkeys(_USED, "gan2shape-example 1.0")
+    assert (tree["loss"]["perceptual"], tree["networks"]["depth"]) == ("edges", "local")
+
+
+@pytest.mark.ci
 def test_a_package_adds_a_loss_a_distance_a_network_a_category_and_an_output_to_a_run(run):
     _, workdir = run
     result = workdir / "results/001"
     tree = json.loads((workdir / "config.json").read_text())
-    used = ["category.coin", "depth_network.local", "distance.edges", "loss.flatness", "output.curvature"]
-    assert tree["identity"]["extensions"] == dict.fromkeys(used, "gan2shape-example 1.0")
-    assert (tree["loss"]["perceptual"], tree["networks"]["depth"]) == ("edges", "local")
+    assert tree["identity"]["extensions"] == dict.fromkeys(_USED, "gan2shape-example 1.0")
     assert "flatness" in (result / "history.csv").read_text().splitlines()[0].split(",")
     assert "curvature.png" in json.loads((result / "files.json").read_text())["files"]
     with Image.open(result / "curvature.png") as picture:
         assert picture.size == (32, 32)
+    assert gan2shape_jax.load(result).depth.shape == (32, 32)  # without the package
 
 
-def test_a_package_adds_a_command_which_reads_the_result_and_stands_in_the_help(run, site):
-    _, workdir = run
-    done = _program(site, "relief", workdir / "results/001")
+def test_a_package_adds_a_command_which_reads_a_result_and_stands_in_the_help(site, saved_results):
+    done = _program(site, "relief", saved_results / "001")
     assert done.returncode == 0 and 0 < float(done.stdout.rpartition(": ")[2]) < 0.2, done.stdout + done.stderr
     assert "\n  relief    RESULT ...: how deep results are, in scene units\n" in _program(site, "--help").stdout
 
 
-def test_another_version_of_a_package_is_another_run(run, site, tmp_path):
-    words, workdir = run
+def test_another_version_of_a_package_is_another_run(begun, site, tmp_path):
+    words, workdir = begun
     newer = tmp_path / "site"
     shutil.copytree(site, newer)
     (metadata,) = newer.glob("*.dist-info/METADATA")
@@ -88,13 +120,13 @@ def test_another_version_of_a_package_is_another_run(run, site, tmp_path):
     assert (workdir / "config.json").read_bytes() == before
 
 
-def test_results_are_read_without_the_package_and_the_run_names_it(run):
-    _, workdir = run
-    assert gan2shape_jax.load(workdir / "results/001").depth.shape == (32, 32)
+def test_without_the_package_the_run_names_it(begun):
+    _, workdir = begun
     with pytest.raises(UserError, match="the run uses the category 'coin' of gan2shape-example 1.0, which is not inst"):
         read_config(workdir / "config.json")
 
 
+@pytest.mark.ci
 def test_the_depth_network_of_a_file_is_compared(run, tmp_path, capsys):
     _, workdir = run
     networks = workdir / "results/001/networks.safetensors"
@@ -146,8 +178,8 @@ def test_entry_points_that_nothing_can_be_made_of_are_refused(folder, entry, mes
         extensions.names("loss")
 
 
-def test_a_run_that_does_not_use_a_package_goes_on_without_it(run, site, tmp_path):
-    _, workdir = run
+def test_a_run_that_does_not_use_a_package_goes_on_without_it(begun, tmp_path):
+    _, workdir = begun
     tree = json.loads((workdir / "config.json").read_text())
     tree["loss"] |= {"lam_flatness": 0.0, "perceptual": "discriminator"}
     tree["networks"]["depth"], tree["category"] = "encoder_decoder", "face"

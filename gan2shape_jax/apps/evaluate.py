@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
-from scipy import stats
 
 from gan2shape_jax.apps import option_types
 from gan2shape_jax.config.load import read_config
@@ -248,6 +247,8 @@ def mean_of(values: Sequence[float] | Float[np.ndarray, " n"]) -> Mean:
     It is exact for normal errors and about right for the handful of images in such tables.
     """
     mean, count = float(np.mean(values)), len(values)
+    from scipy import stats  # here, because its import is slow
+
     half = float(stats.t.ppf((1 + _LEVEL) / 2, count - 1) * stats.sem(values)) if count > 1 else np.nan
     return Mean(mean, mean - half, mean + half, count)
 

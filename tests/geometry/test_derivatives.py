@@ -152,7 +152,9 @@ def test_derivatives_are_those_of_the_other_form(name):
         np.testing.assert_allclose(first, other, rtol=1e-8, atol=1e-10 * np.abs(other).max())
 
 
-@pytest.mark.parametrize(("platform", "scatters", "kernels"), [("gpu", True, 0), ("tpu", False, 3)])
+@pytest.mark.parametrize(
+    ("platform", "scatters", "kernels"), [pytest.param("gpu", True, 0, marks=pytest.mark.heavy), ("tpu", False, 3)]
+)
 def test_a_program_for_a_tpu_has_kernels_and_no_scatter(platform, scatters, kernels):
     """Also where `jax.shard_map` refuses branches and kernels that do not say that they vary over devices."""
     camera = camera_lib.Camera(8)

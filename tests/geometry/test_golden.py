@@ -26,27 +26,42 @@ def case(request, golden):
     return camera_lib.Camera(request.param), tensors
 
 
+@jax.jit
+def _transformed(depth, warped, view, camera):
+    return (
+        camera_lib.rotation_matrix(view[:, :3]),
+        camera_lib.back_project(depth, camera),
+        camera_lib.warped_grid(depth, view, camera),
+        camera_lib.inverse_warped_grid(warped, view, camera),
+    )
+
+
+_normals = jax.jit(lighting.normals, static_argnames="unit")
+_resized = jax.jit(resample.resize, static_argnames="size")
+
+
 def test_transforms(case, parity):
     camera, tensors = case
     parity("camera, intrinsics", per_value(camera_lib.intrinsics(camera), tensors["K"]), 1e-6, _FILE, PER_VALUE)
     depth, view, warped = (jnp.asarray(tensors[key]) for key in ("depth", "view", "half/warped_depth"))
-    for name, key, actual in (
-        ("rotation matrices", "rotation", camera_lib.rotation_matrix(view[:, :3])),
-        ("back-projected points", "grid3d", camera_lib.back_project(depth, camera)),
-        ("warped grid", "warped_grid2d", camera_lib.warped_grid(depth, view, camera)),
-        ("inverse warped grid", "inv_grid2d", camera_lib.inverse_warped_grid(warped, view, camera)),
-    ):
+    names = (
+        ("rotation matrices", "rotation"),
+        ("back-projected points", "grid3d"),
+        ("warped grid", "warped_grid2d"),
+        ("inverse warped grid", "inv_grid2d"),
+    )
+    for (name, key), actual in zip(names, _transformed(depth, warped, view, camera), strict=True):
         parity(f"camera, {name}, S={camera.image_size}", relative(actual, tensors[key]), 1e-5, _FILE)
 
 
 def test_normals(case, parity):
     camera, tensors = case
     depth, expected = jnp.asarray(tensors["depth"]), tensors["normal"]
-    off = relative(lighting.normals(depth, camera, unit=False), expected)
+    off = relative(_normals(depth, camera, unit=False), expected)
     parity(f"normals as published (short), S={camera.image_size}", off, 1e-5, _FILE)
     # The same directions at full length; at this field of view the published ones are visibly short.
     length = np.linalg.norm(expected, axis=-1)
-    off = largest(lighting.normals(depth, camera), expected / length[..., None])
+    off = largest(_normals(depth, camera), expected / length[..., None])
     parity(f"normals, directions, S={camera.image_size}", off, 1e-4, _FILE, LARGEST)
     assert length[:, 1:-1, 1:-1].min() < 1 - 5e-4
 
@@ -87,7 +102,7 @@ def test_sizes_equal_golden(golden, parity):
     archive = golden("losses.npz")
     image = nhwc(archive["a"])
     for size in (32, 48, 96, 128):
-        off = relative(resample.resize(image, size), nhwc(archive[f"resize{size}"]))
+        off = relative(_resized(image, size=size), nhwc(archive[f"resize{size}"]))
         parity(f"resizing, {image.shape[-2]} to {size} pixels", off, 1e-5, "losses.npz")
     off = largest(resample.center_crop(image, 42), nhwc(archive["crop42"]))
     parity("cropping", off, 0, "losses.npz", LARGEST)
@@ -134,12 +149,12 @@ def _depth(side, seed=0):
 def test_planes_have_their_normal():
     camera = camera_lib.Camera(12)
     with jax.enable_x64(True):
-        frontal = lighting.normals(jnp.full((12, 12), 1.05), camera)
+        frontal = _normals(np.full((12, 12), 1.05), camera)
         np.testing.assert_allclose(frontal, np.broadcast_to([0, 0, 1], (12, 12, 3)), atol=1e-12)
         # Points with n . p = 1, for a tilted n.
         normal = np.array([0.3, -0.2, 1.0])
         rays = np.asarray(camera_lib.back_project(jnp.ones((12, 12)), camera))
-        tilted = lighting.normals(jnp.asarray(1 / (rays @ normal)), camera)
+        tilted = _normals(1 / (rays @ normal), camera)
         expected = np.broadcast_to(normal / np.linalg.norm(normal), (10, 10, 3))
         np.testing.assert_allclose(tilted[1:-1, 1:-1], expected, atol=1e-12)
         np.testing.assert_array_equal(tilted[0], np.broadcast_to([0, 0, 1], (12, 3)))

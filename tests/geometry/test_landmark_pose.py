@@ -17,11 +17,14 @@ _POINTS = np.array(
 )
 
 
+@jax.jit
+def _projected(view):
+    return cam.project(cam.transform(jnp.asarray(_POINTS), view, _CAMERA), _CAMERA)
+
+
 def _seen(views):
-    """Returns the points' pixels from views (n, 6)."""
-    points = jnp.broadcast_to(_POINTS, (len(views), 5, 3))
-    moved = cam.transform(points, jnp.asarray(views, jnp.float32), _CAMERA)
-    return np.asarray(cam.project(moved, _CAMERA))
+    """Returns the points' pixels from views (n, 6): one by one, by one program."""
+    return np.stack([_projected(view) for view in np.asarray(views, np.float32)])
 
 
 def _views(count):

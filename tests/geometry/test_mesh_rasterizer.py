@@ -123,7 +123,8 @@ def test_without_faces_nothing_is_drawn(vertices):
     assert (pull(fragments)[0] == 0).all()
 
 
-@pytest.mark.parametrize("faces", [pytest.param(np.array([[0, 1, 2]]), marks=pytest.mark.heavy), None])
+@pytest.mark.heavy
+@pytest.mark.parametrize("faces", [np.array([[0, 1, 2]]), None])
 def test_a_map_over_no_images_returns_none(faces):
     vertices = jnp.ones((0, 3, 3) if faces is not None else (0, 4, 4, 3))
 
@@ -136,7 +137,7 @@ def test_a_map_over_no_images_returns_none(faces):
 
 
 @pytest.mark.parametrize("z", [1e-6, pytest.param(100.0, marks=pytest.mark.heavy)])
-@pytest.mark.parametrize("faces", [np.array([[0, 1, 2]]), None])
+@pytest.mark.parametrize("faces", [np.array([[0, 1, 2]]), pytest.param(None, marks=pytest.mark.heavy)])
 def test_a_scene_out_of_the_range_of_depths_is_warned_of(z, faces):
     vertices, camera = jnp.full((2, 3, 3), z), dataclasses.replace(CAMERA, near=0.1)
     with pytest.warns(UserWarning, match=r"depths from .* to .*, but .* near = 0.1 and far = 100: nothing is drawn"):

@@ -3,6 +3,7 @@
 import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
@@ -48,17 +49,13 @@ def photographed(
     mask = (height > 0.05).astype(np.float32)
     view = np.array([np.deg2rad(6), np.deg2rad(yaw_deg), np.deg2rad(-3), 0.004, -0.002, 0.003], np.float32)
     texture = _pattern(pixels, symmetric)
-    shade, _ = lighting.shade(lighting.normals(jnp.asarray(depth), camera), jnp.asarray(light, jnp.float32))
-    shading = _at(np.asarray(shade), (np.indices((pixels, pixels)) + 0.5) * size / pixels - 0.5)
-    points = cameras.transform(cameras.back_project(jnp.asarray(depth), camera), jnp.asarray(view), camera)
     supersample = 2
     samples = rasterizer.SampleGrid.over(camera, size=pixels, supersample=supersample)
-    observed = rasterizer.rasterize(points, camera, samples=samples, mask=jnp.asarray(mask > 0.5))
-    where = np.moveaxis(np.indices((size, size)).astype(np.float32), 0, -1)
-    at = np.moveaxis(np.asarray(mesh_rasterizer.interpolate(observed, jnp.asarray(where), supersample=1)), -1, 0)
-    at = (at + 0.5) * pixels / size - 0.5
+    shade, triangle, at = _rendered(depth, mask > 0.5, view, np.asarray(light, np.float32), camera, samples=samples)
+    shading = _at(np.asarray(shade), (np.indices((pixels, pixels)) + 0.5) * size / pixels - 0.5)
+    at = (np.moveaxis(np.asarray(at), -1, 0) + 0.5) * pixels / size - 0.5
     colours = np.stack([_at(texture[..., i] * shading, at) for i in range(3)], -1)
-    drawn = np.asarray(observed.triangle)[..., None] >= 0
+    drawn = np.asarray(triangle)[..., None] >= 0
     crop = np.where(drawn, colours, (0.2, 0.5, 0.9))
     crop = crop.reshape(pixels, supersample, pixels, supersample, 3).mean((1, 3))
     cell = pixels * supersample // size
@@ -78,6 +75,16 @@ def seen(result: Reconstruction, photo: np.ndarray, box: CropBox) -> Seen:
 def photo_texture(result: Reconstruction, photo: np.ndarray, box: CropBox, **options) -> PhotoTexture:
     """Makes the textures of a result from its one photo."""
     return texture_from_all(result, [seen(result, photo, box)], **options)
+
+
+@functools.partial(jax.jit, static_argnames="samples")
+def _rendered(depth, mask, view, light, camera, *, samples):
+    """The shading, which triangles the samples see, and where on the canonical picture, row and column."""
+    shade, _ = lighting.shade(lighting.normals(depth, camera), light)
+    points = cameras.transform(cameras.back_project(depth, camera), view, camera)
+    observed = rasterizer.rasterize(points, camera, samples=samples, mask=mask)
+    where = jnp.moveaxis(jnp.indices(depth.shape, jnp.float32), 0, -1)
+    return shade, observed.triangle, mesh_rasterizer.interpolate(observed, where, supersample=1)
 
 
 def _pattern(pixels: int, symmetric: bool) -> np.ndarray:

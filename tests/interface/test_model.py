@@ -218,8 +218,9 @@ def test_what_cannot_be_used_is_refused(networks, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def gan():
-    return g2s.load_gan(asset("ictface/gan.safetensors"))
+def gan(tmp_path_factory):
+    """Of 32 pixels."""
+    return g2s.load_gan(tiny_config(tmp_path_factory.mktemp("gan")).gan.checkpoint)
 
 
 def test_samples_are_those_of_the_command(gan):
@@ -260,12 +261,12 @@ def test_truncation_out_of_range_is_refused(gan, truncation):
 def test_what_cannot_be_drawn_is_refused(gan):
     with pytest.raises(ValueError, match="count is 0"):
         gan.sample(0, 0)
-    with pytest.raises(ValueError, match=r"latents have the shape \(n, 64\): \(n, 128\) or \(n, 10, 128\) is needed"):
+    with pytest.raises(ValueError, match=r"latents have the shape \(n, 64\): \(n, 128\) or \(n, 8, 128\) is needed"):
         gan.synthesize(np.zeros((1, 64)))
     with pytest.raises(ValueError, match=r"latents have the shape \(n, 3, 128\): "):  # of another GAN's layers
         gan.apply(jnp.zeros((1, 3, 128)))
     with jax.enable_x64(True):
-        assert jax.eval_shape(gan.apply, np.zeros((0, 128))).shape == (0, 64, 64, 3)  # nor does float64 matter
+        assert jax.eval_shape(gan.apply, np.zeros((0, 128))).shape == (0, 32, 32, 3)  # nor does float64 matter
     with pytest.raises(ValueError, match="latents holds numbers that are not finite"):
         gan.synthesize(np.full((1, 128), np.nan))
     with pytest.raises(g2s.UserError, match="nowhere.safetensors: no such file; convert"):
@@ -311,10 +312,10 @@ def test_a_mesh_ends_where_the_models_objects_do(explained):
     assert 0.5 < inside.mean() < 0.9 and np.array_equal(inside, inside[:, ::-1])
 
 
-def test_models_gans_and_results_can_be_pickled(networks, tmp_path):
+def test_models_gans_and_results_can_be_pickled(gan, networks, tmp_path):
     image, mask, _ = _given()
     config = tiny_config(tmp_path, recipe="predict", networks__pretrained=str(networks), outputs__preset="overview")
-    gan, model = g2s.load_gan("ictface"), g2s.load_model(networks, config=config)
+    model = g2s.load_model(networks, config=config)
     result = model.reconstruct(image, mask=mask, name="001")
     gan2, model2, result2 = pickle.loads(pickle.dumps((gan, model, result)))
     latents = gan.sample(0, 2)[1]
@@ -344,8 +345,8 @@ def test_another_process_computes_with_what_it_is_sent():
     np.testing.assert_array_equal(depth, model.reconstruct(images[0]).depth)
 
 
-def test_gans_and_models_are_arguments_of_transformations():
-    gan, model = g2s.load_gan("ictface"), g2s.load_model("ictface")
+def test_gans_and_models_are_arguments_of_transformations(gan, small):
+    model, pictures = small
     latents = gan.sample(0, 2)[1]
     np.testing.assert_allclose(jax.jit(g2s.Gan.apply)(gan, latents), gan.apply(latents), atol=1e-5)
     slope = jax.grad(lambda gan: gan.apply(latents).mean())(gan)
@@ -361,7 +362,6 @@ def test_gans_and_models_are_arguments_of_transformations():
             {"params": model.networks.params["depth"]}, images
         )
 
-    pictures = jnp.zeros((1, 64, 64, 3))
     first = depth_of(model, pictures)
     doubled = jax.tree.map(lambda leaf: 2 * np.asarray(leaf), model)
     assert isinstance(doubled, g2s.Model) and doubled.config is model.config

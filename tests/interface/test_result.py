@@ -12,7 +12,7 @@ import pytest
 from helpers import bump
 
 import gan2shape_jax as g2s
-from gan2shape_jax.results import outputs, views
+from gan2shape_jax.results import views
 from gan2shape_jax.results.views import pictures_in_turn
 
 
@@ -88,8 +88,7 @@ def test_mesh_and_solid_are_those_that_exports_have(result):
 
 
 @pytest.mark.parametrize("pictures", [False, True])
-def test_a_saved_folder_is_read_again_and_rendered(result, tmp_path, pictures, monkeypatch):
-    monkeypatch.setattr(outputs, "_SMALLEST_PICTURE", 32)
+def test_a_saved_folder_is_read_again_and_rendered(result, tmp_path, pictures):
     folder = tmp_path / f"saved {pictures}"
     result.save(folder, pictures=pictures)
     again = g2s.load(folder)

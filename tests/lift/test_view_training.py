@@ -23,7 +23,7 @@ def case(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
-    for name, value in {"_LEARNING_RATE": 2e-3, "_SAMPLES": 64, "_BATCH": 16}.items():
+    for name, value in {"_LEARNING_RATE": 2e-3, "_SAMPLES": 32, "_BATCH": 8}.items():
         monkeypatch.setattr(view_training, name, value)
 
 
@@ -61,7 +61,8 @@ def test_a_spot_is_drawn_where_the_turned_surface_has_it(case, turn):
 def test_only_v_changes_and_sees_by_how_much_samples_are_turned(case, monkeypatch):
     config, maker, settings, params = case
     depth = jnp.broadcast_to(_bowl(settings.image_size), (16, *2 * (settings.image_size,)))
-    monkeypatch.setattr(view_training, "_explained", lambda *_: (depth, jnp.zeros((16, 6))))
+    explained = depth[: view_training._BATCH], jnp.zeros((view_training._BATCH, 6))
+    monkeypatch.setattr(view_training, "_explained", lambda *_: explained)
     taught = view_training.taught(config, params, maker)
     assert all(taught[name] is params[name] for name in params if name != "view")
     images, _ = maker.images(samples.Stream.HELD_OUT_SAMPLE, range(16))

@@ -112,7 +112,7 @@ def test_depths_without_an_error_are_refused(change, message):
 @pytest.fixture(name="params", scope="module")
 def _params():
     """Parameters of the right shapes and sizes."""
-    return jax.tree.map(jnp.asarray, reference_weights.lpips_params())
+    return {name: np.asarray(value, np.float32) for name, value in reference_weights.lpips_params().items()}
 
 
 @pytest.fixture(name="narrow", scope="module")
@@ -152,8 +152,8 @@ def test_golden_lpips(golden, parity):
 def test_equal_and_featureless_images_are_at_distance_zero_with_finite_gradients(narrow):
     """A mask may blank whole images; lengths have no derivative where features vanish."""
     # With negative biases only, every feature of a constant image at the shift is zero.
-    dead = {k: -jnp.abs(v) - 0.1 if k.endswith("bias") else v for k, v in narrow.items()}
-    image = jnp.broadcast_to(narrow["shift"], (1, 16, 16, 3))
+    dead = {k: -np.abs(v) - 0.1 if k.endswith("bias") else v for k, v in narrow.items()}
+    image = np.broadcast_to(narrow["shift"], (1, 16, 16, 3))
     run = jax.jit(jax.value_and_grad(_distance))
     for weights in (narrow, dead):
         value, gradient = run(image, image, weights)
@@ -166,7 +166,7 @@ def test_equal_and_featureless_images_are_at_distance_zero_with_finite_gradients
 
 def test_lpips_gradient_matches_finite_differences(narrow):
     with jax.enable_x64():
-        weights = {k: v.astype(jnp.float64) for k, v in narrow.items()}
+        weights = {k: v.astype(np.float64) for k, v in narrow.items()}
         keys = jax.random.split(jax.random.key(0), 3)
         a, b, direction = (jax.random.uniform(k, (1, 16, 16, 3), jnp.float64, -1, 1) for k in keys)
         run = jax.jit(jax.value_and_grad(_distance))

@@ -5,7 +5,6 @@ import json
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -26,7 +25,7 @@ def _state(arch, seed=0):
 
 
 def _params(arch, seed=0):
-    return jax.tree.map(jnp.asarray, perception.params_from_torch(arch, _state(arch, seed)))
+    return jax.device_put(perception.params_from_torch(arch, _state(arch, seed)))
 
 
 # The masks in the file, by category.

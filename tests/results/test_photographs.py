@@ -83,7 +83,8 @@ def test_each_photograph_is_drawn_beside_the_model_in_its_light(result):
     assert left.max() > 0 > right.min()  # normals point into the surface: on its left side to the right
 
 
-def test_the_files_and_the_page_have_the_photographs(result, tmp_path):
+def test_the_files_and_the_page_have_the_photographs(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "_SMALLEST_PICTURE", 192)  # as for users, see `small_overviews`
     write_outputs(result, tmp_path / "results" / "a", options=OutputOptions(preset="mesh", picture_size=32))
     with Image.open(tmp_path / "results" / "a" / "photographs.png") as sheet:
         assert sheet.size == (4 * 194 - 2, 3 * 194 - 2)

@@ -23,7 +23,7 @@ from gan2shape_jax.stylegan2 import Architecture, layers, weights
 @pytest.fixture(scope="module")
 def case(golden, golden_path):
     arch, params = convert(golden_path("stylegan2.pt"))
-    return arch, jax.tree.map(jnp.asarray, params), golden("stylegan2.npz")
+    return arch, jax.device_put(params), golden("stylegan2.npz")
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def compare(parity):
 def _compare(parity, path, g, d, index=None):
     """Every output of both networks against the converted ones; returns the architecture."""
     converted = read_checkpoint(path, class_index=index)
-    arch, params = converted.arch, jax.tree.map(jnp.asarray, converted.params)
+    arch, params = converted.arch, jax.device_put(converted.params)
     classes = g.c_dim
     z, label = torch.randn(2, WIDTH), one_hot(index, 8, classes)
     w = g.mapping(z, label[:2])

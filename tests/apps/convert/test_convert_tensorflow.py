@@ -21,7 +21,7 @@ _GOLDEN = "stylegan2_tensorflow.npz"
 def _computed(path, case):
     """What a converted file computes, as the golden file has it."""
     arch, params = convert(path)
-    generator, discriminator = (jax.tree.map(jnp.asarray, params[key]) for key in ("generator", "discriminator"))
+    generator, discriminator = (jax.device_put(params[key]) for key in ("generator", "discriminator"))
     z, pictures = inputs(case)
     w = stylegan2.map_styles(generator, jnp.asarray(z), arch=arch)
     mean = stylegan2.mean_w(jax.random.key(0), generator, arch=arch)

@@ -47,14 +47,14 @@ def portrait(tmp_path_factory):
     return path
 
 
-def _factors(predictor, picture):
+@jax.jit
+def _factors(params, frozen, settings, picture):
     """Returns depth, albedo, view and light of a picture (S, S, 3) by the method's own networks."""
     # The page leaves out what takes an albedo's detail from the picture.
-    params = {name: value for name, value in predictor.params.items() if name != models.DETAIL}
-    settings, images = predictor.settings, picture[None]
+    params, images = {name: value for name, value in params.items() if name != models.DETAIL}, picture[None]
     depth = factors.blend_border(models.depth(params, images, settings), settings.camera)
-    view = models.views(params, images, predictor.frozen.view_mean, settings)
-    light = models.lights(params, images, predictor.frozen.light_mean, settings)
+    view = models.views(params, images, frozen.view_mean, settings)
+    light = models.lights(params, images, frozen.light_mean, settings)
     return depth[0], models.albedo(params, images, depth, view, light, settings)[0], view[0], light[0]
 
 
@@ -63,7 +63,7 @@ def explained():
     """A model's predictor, a picture, and what the model's own networks say of it."""
     predictor = explain.load_predictor(resolve(explain.load_kind("people")), None)
     picture = np.random.default_rng(0).uniform(-1, 1, (64, 64, 3)).astype(np.float32)
-    return predictor, picture, jax.jit(functools.partial(_factors, predictor))(picture)
+    return predictor, picture, _factors(predictor.params, predictor.frozen, predictor.settings, picture)
 
 
 @pytest.mark.parametrize("bits, close", [(16, (1e-5, 1e-3, 1e-5, 1e-5)), (8, (1e-2, 5e-2, 5e-3, 1e-2))])
