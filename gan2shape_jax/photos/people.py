@@ -57,7 +57,8 @@ def _choice(alike: Float[np.ndarray, "n n"], owner: Int[np.ndarray, " n"], seed:
     photographs than like the others there.
     """
     apart = owner[:, None] != owner[None]
-    better, choice = alike[seed] + (np.arange(len(owner)) == seed), ()
+    better = alike[seed] + (np.arange(len(owner)) == seed)
+    choice: tuple[int, ...] = ()
     for _ in range(_TURNS):
         best = tuple(int(max(np.nonzero(owner == k)[0], key=better.__getitem__)) for k in np.unique(owner))
         if best == choice:

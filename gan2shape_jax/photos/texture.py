@@ -237,7 +237,7 @@ def _layer(
     visible = visible * own
     clean = rim * (1 - (projection.faced - projection.visible)) * within * own
     if not (given := light is not None):
-        luma = _means(np.sum(shown, axis=0, dtype=np.float32) / (3 * 255), side)
+        luma = _means(np.stack(shown).mean(axis=0, dtype=np.float32), side) / 255
         light = _light(luma, _means(visible, side), result.signed_albedo.mean(-1) / 2 + 0.5, part.normal)
     bounded, lit_well, lit_at_all = _bounded_shading(
         cv2.max(cv2.max(*shown[:2]), shown[2]),

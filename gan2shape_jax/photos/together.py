@@ -54,6 +54,7 @@ class Source(NamedTuple):
     name: str  # for messages
     open: Callable[[], Picture]  # raises `UserError`
     digest: str  # of its content
+    video: str = ""  # the name of that of which it is a frame
 
 
 def sources_of(
@@ -79,7 +80,10 @@ def _frames_of(name: str, path: pathlib.Path) -> list[Source]:
         found = frames(path, _FRAMES)
     except UserError as error:
         return [Source(name, functools.partial(_refuse, error), digest)]
-    return [Source(frame, functools.partial(_given, picture), f"{digest} {frame}") for frame, picture in found]
+    return [
+        Source(frame, functools.partial(_given, picture), f"{digest} {number}", name)
+        for number, (frame, picture) in enumerate(found)
+    ]
 
 
 def _given(picture: Picture) -> Picture:
@@ -129,30 +133,36 @@ class Gathered:
 def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str], None]) -> Gathered:
     """Finds the object that is in all photographs, and what the model makes of it in each.
 
-    `log` is told why photographs are left out, one by one, and whether there are too many. Raises `UserError`: none is
-    usable; the message says why of each.
+    `log` is told why photographs are left out, one by one, and whether there are too many; of a video's frames, only
+    where none of them is usable. Raises `UserError`: none is usable; the message says why of each.
     """
     left_out: list[str] = []
+    useless: dict[str, list[str]] = {}  # why frames are left out, by their video
 
-    def leave_out(sentence: str) -> None:
+    def leave_out(sentence: str, video: str = "") -> None:
+        if video:
+            useless.setdefault(video, []).append(sentence)
+            return
         left_out.append(sentence)
         log(sentence)
 
     found: list[tuple[Source, list[Subject]]] = []
     known: dict[str, str] = {}  # the names of photographs by their digests
     for source in sources:
-        if (first := known.setdefault(source.digest, source.name)) != source.name:
-            leave_out(f"{source.name} is the same picture as {first}, and counts once")
+        if source.digest in known:
+            first = known[source.digest]
+            leave_out(f"{source.name} is the same picture as {first}, and counts once", source.video)
             continue
+        known[source.digest] = source.name
         try:
             picture = source.open()
             detections = find(picture, model.finder)
             if not is_found(detections):
-                leave_out(f"{source.name} shows no {model.finder.kind}")
+                leave_out(f"{source.name} shows no {model.finder.kind}", source.video)
                 continue
             found.append((source, subjects_of(source.name, picture, detections, model.finder, photo=source.name)))
         except UserError as error:
-            leave_out(str(error))
+            leave_out(str(error), source.video)
     every = [[pipeline.explained(subject, model) for subject in subjects] for _, subjects in found]
     numbers, sure = same_person(every, [[one.detection.box.side for one in subjects] for _, subjects in found])
     if not sure:
@@ -161,10 +171,13 @@ def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str],
     for (source, subjects), results, number in zip(found, every, numbers, strict=True):
         result = results[number]
         if result.metrics["trust"]["grade"] == "no":
-            leave_out(f"{source.name} is no use: {result.metrics['trust']['warnings'][0]}")
+            leave_out(f"{source.name} is no use: {result.metrics['trust']['warnings'][0]}", source.video)
             continue
         shots.append(Shot(source.name, result, source, subjects[number]))
     shots = _in_colour(shots, leave_out)
+    seen_in = {shot.source.video for shot in shots if shot.source}
+    for video in [video for video in useless if video not in seen_in]:
+        leave_out(f"no frame of {video} can be used: {useless[video][0]}")
     if not shots:
         more = f"; and {len(left_out) - _LISTED} more" if len(left_out) > _LISTED else ""
         raise UserError(f"none of these photographs can be used: {'; '.join(left_out[:_LISTED])}{more}")
@@ -173,13 +186,13 @@ def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str],
     return Gathered(some, len(known), left_out)
 
 
-def _in_colour(shots: list[Shot], leave_out: Callable[[str], None]) -> list[Shot]:
+def _in_colour(shots: list[Shot], leave_out: Callable[[str, str], None]) -> list[Shot]:
     """Leaves out photographs that are black and white, if others are not: one albedo has to explain all of them."""
     coloured = [np.ptp(shot.subject.crop, axis=-1).mean() > _GREY if shot.subject else True for shot in shots]
     if not any(coloured):
         return shots
     for shot in itertools.compress(shots, np.logical_not(coloured)):
-        leave_out(f"{shot.name} is black and white, and others are not")
+        leave_out(f"{shot.name} is black and white, and others are not", shot.source.video if shot.source else "")
     return list(itertools.compress(shots, coloured))
 
 

@@ -54,7 +54,10 @@ def photographs(monkeypatch):
         monkeypatch.setattr(together, "subjects_of", subjects)
         monkeypatch.setattr(together.pipeline, "explained", lambda subject, model: subject.shot.result)
         digest = {"twin": "first"}
-        return [Source(name, lambda name=name: opened(name), digest.get(name, name)) for name in people]
+        return [
+            Source(name, lambda name=name: opened(name), digest.get(name, name), "v.mp4" if name[0] == "v" else "")
+            for name in people
+        ]
 
     return given
 
@@ -92,6 +95,22 @@ def test_of_several_people_the_one_who_is_in_all_is_taken_and_told_where_that_is
     told = "which face is in all photographs is not sure: the largest of those that may be is taken"
     found = _gather(photographs(a=[_shot("a")], c=[_shot("other"), _shot("c", 20)]), [told])
     assert [shot.result.name for shot in found.shots] == ["a", "c"] and found.left_out == []
+
+
+def test_a_videos_frames_are_left_out_without_a_word_unless_all_are(photographs):
+    found = _gather(
+        photographs(a=[_shot("a")], v1=[], v2=[_shot("v2", 30)], v3=[_shot("v3", grade="no", warnings=["x"])])
+    )
+    assert [shot.name for shot in found.shots] == ["a", "v2"] and found.left_out == [] and found.given == 4
+    found = _gather(photographs(a=[_shot("a")], v1=[], v2=[]))
+    assert found.left_out == ["no frame of v.mp4 can be used: v1 shows no face"]
+
+
+def test_a_file_that_is_given_twice_counts_once(photographs):
+    found = _gather(
+        photographs(a=[_shot("a")], b=[_shot("b", 20)]) + photographs(b=[_shot("b", 20)], a=[_shot("a")])[1:]
+    )
+    assert found.given == 2 and found.left_out == ["a is the same picture as a, and counts once"]
 
 
 def test_black_and_white_photographs_alone_are_used(photographs):
