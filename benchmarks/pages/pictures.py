@@ -5,6 +5,10 @@
 a row for each image of finished runs: the photo, and its shape and mesh from several sides; of several runs, all of
 which have these images, one is beside the other.
 
+    python benchmarks/pages/pictures.py together OUT/results/a OUT/results/b --out docs/pictures/together.jpg
+
+results of several photographs of one object (`photo --together`): six of those, the model and its shape turned.
+
 (`rotate_006.jpg` and `relight_006.jpg` are what the commands in docs/how-to/editing.md write, 1100 pixels wide.)
 
     gan2shape-jax --config=ictface:predict --config.workdir=results/predicted
@@ -80,6 +84,26 @@ def _turned_row(folders: list[pathlib.Path], yaws: Sequence[float]) -> np.ndarra
         for show in ("shape", "image"):
             cells += [np.asarray(result.render(yaw=yaw, size=_CELL, show=show))[..., :3] for yaw in yaws]
     return np.concatenate(cells, axis=1)
+
+
+_TOGETHER, _SMALL, _BIG = 6, 66, 132  # photographs that are shown in two columns, and the sides of pictures
+_TOGETHER_YAWS = (-40, 0, 40)
+
+
+def _together(options: argparse.Namespace) -> None:
+    rows = []
+    for result in map(g2s.load, options.of):
+        shown = [pictures.to_uint8(one.signed_image) for one in result.photographs[:_TOGETHER]]
+        small = [np.asarray(Image.fromarray(each).resize((_SMALL, _SMALL), Image.Resampling.BICUBIC)) for each in shown]
+        small += [np.full((_SMALL, _SMALL, 3), 255, np.uint8)] * (_TOGETHER - len(small))
+        columns = [np.concatenate(small[k : k + 2]) for k in range(0, _TOGETHER, 2)]
+        turned = [
+            np.asarray(result.render(yaw=yaw, size=_BIG, show=show))
+            for show in ("image", "shape")
+            for yaw in _TOGETHER_YAWS
+        ]
+        rows.append(np.concatenate([*columns, *turned], axis=1))
+    Image.fromarray(np.concatenate(rows)).save(options.out, quality=88)
 
 
 _WIDTH = 1100
@@ -307,10 +331,10 @@ def _served(page: chromium.Chromium, address: str, photo: pathlib.Path) -> Image
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     ways = {"turned": _turned, "exports": _exports, "page": _page, "browser": _browser}
-    ways["serving"] = _serving
+    ways |= {"serving": _serving, "together": _together}
     parser.add_argument("what", choices=ways)
     parser.add_argument("of", nargs="*", help="runs' or results' folders; the address of a page of export web")
-    parser.add_argument("--out", type=pathlib.Path, help="turned: the picture")
+    parser.add_argument("--out", type=pathlib.Path, help="turned, together: the picture")
     parser.add_argument("--names", nargs="*", help="turned: of the images (default: all of the first run)")
     parser.add_argument("--yaws", type=float, nargs="+", default=_YAWS, metavar="DEGREES")
     parser.add_argument("--photo", type=pathlib.Path, help="browser: of a person")
