@@ -143,7 +143,7 @@ def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str],
         if video:
             useless.setdefault(video, []).append(sentence)
             return
-        left_out.append(sentence)
+        left_out.append(sentence.partition("; ")[0])  # what may be done about it is too long for a verdict
         log(sentence)
 
     found: list[tuple[Source, list[Subject]]] = []
@@ -169,6 +169,7 @@ def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str],
         log(f"which {model.finder.kind} is in all photographs is not sure: the largest of those that may be is taken")
     shots: list[Shot] = []
     for (source, subjects), results, number in zip(found, every, numbers, strict=True):
+        assert number is not None  # of photographs without an object
         result = results[number]
         if result.metrics["trust"]["grade"] == "no":
             leave_out(f"{source.name} is no use: {result.metrics['trust']['warnings'][0]}", source.video)
