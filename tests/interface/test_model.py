@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import several
 from helpers.outlines import excess_length, overlap
 from helpers.picture_files import opened
 from helpers.tiny import asset, tiny_config, tiny_image
@@ -26,7 +27,7 @@ from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.io import bundled
 from gan2shape_jax.method import models
 from gan2shape_jax.method.reconstruction import decomposition
-from gan2shape_jax.photos import explain
+from gan2shape_jax.photos import explain, together
 from gan2shape_jax.results import load
 from gan2shape_jax.run import experiment
 from gan2shape_jax.training import network_files
@@ -90,7 +91,8 @@ def test_a_model_gives_what_a_prediction_gives(networks, tmp_path, monkeypatch):
     assert repr(model) == f"Model(ictface, {config.image_size} x {config.image_size} pixels)"
 
 
-def test_several_images_give_one_shape_with_each_of_them(networks, tmp_path):
+def test_several_images_give_one_shape_with_each_of_them(networks, tmp_path, monkeypatch):
+    monkeypatch.setattr(together.joint_refinement, "reconstruct", several.held)
     model = g2s.load_model(networks, config=_config(tmp_path, networks))
     image, mask, depth = _given()
     picture = np.asarray(image.convert("RGB"))

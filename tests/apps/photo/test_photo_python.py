@@ -5,12 +5,14 @@ import os
 
 import numpy as np
 import pytest
+from helpers import several
 from helpers.placed import placed
 from PIL import Image
 
 import gan2shape_jax as g2s
 from gan2shape_jax.config import to_json
 from gan2shape_jax.main import main
+from gan2shape_jax.method import joint_refinement
 from gan2shape_jax.results import load
 from gan2shape_jax.run.experiment import run_experiment
 
@@ -45,6 +47,7 @@ def test_what_is_for_a_single_photo_is_refused_for_several(wish):
 @pytest.mark.heavy
 def test_several_photos_give_what_the_command_gives(tmp_path, monkeypatch, face_photo):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(joint_refinement, "reconstruct", several.held)
     for name, how in (("a.png", {}), ("b.png", {"x": 120})):
         Image.fromarray(face_photo(**how)).save(name)
     assert main(["photo", "a.png", "b.png", "--together", "--out", "out"]) == 0

@@ -5,11 +5,13 @@ import os
 
 import numpy as np
 import pytest
+from helpers import several
 from PIL import Image
 
 from gan2shape_jax.apps.photo import together
 from gan2shape_jax.config import load_config
 from gan2shape_jax.main import main
+from gan2shape_jax.method import joint_refinement
 from gan2shape_jax.photos.together import sources_of
 from gan2shape_jax.results import load, pictures
 
@@ -62,6 +64,7 @@ def test_a_set_of_photographs_is_known_again_by_content_in_any_order(tmp_path):
 @pytest.mark.heavy
 def test_photographs_become_one_result_which_is_made_once(tmp_path, monkeypatch, face_photo, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(joint_refinement, "reconstruct", several.held)
     os.mkdir("me")
     for name, how in (("a", {}), ("b", {"x": 120}), ("c", {"side": 80})):
         Image.fromarray(face_photo(**how)).save(f"me/{name}.png")
