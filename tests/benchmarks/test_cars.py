@@ -5,6 +5,7 @@ import importlib
 import pathlib
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -48,9 +49,9 @@ def test_a_car_is_told_by_its_number_and_no_split_has_anothers(scripts):
 
 def test_a_cars_mesh_is_its_own_mirror_image_of_the_size_of_cars(scripts):
     cars, _ = _described(scripts, list(range(32)))
+    mesh = jax.jit(lambda car: scripts.shape.mesh(car)[:2])
     for number in range(32):
-        car = {key: value[number] for key, value in cars.items()}
-        points, normals = (np.asarray(value) for value in scripts.shape.mesh(car)[:2])
+        points, normals = map(np.asarray, mesh({key: value[number] for key, value in cars.items()}))
         np.testing.assert_allclose(points[scripts.shape.OPPOSITE] * [-1, 1, 1], points, atol=1e-6)
         assert np.ptp(points[:, 2]) == pytest.approx(cars["long"][number], abs=0.02)
         assert 3.3 < cars["long"][number] < 5.5 and 1.6 <= cars["wide"][number] <= 2.06

@@ -56,7 +56,7 @@ def test_networks_are_shortened_where_no_output_changes_by_more_than_a_thousandt
     images, settings = prepared.example.image, prepared.settings
     names = model_file.shortened(params, images, settings)
     assert names <= set(models.NAMES) and len(names) > 2
-    half = {name: jax.tree.map(lambda leaf: jnp.float32(jnp.float16(leaf)), params[name]) for name in names}
+    half = {name: jax.tree.map(lambda leaf: np.float32(np.float16(leaf)), params[name]) for name in names}
     assert max(map(float, model_file._changes(params, params | half, images, settings=settings).values())) <= 1e-3
     huge = params | {"depth": jax.tree.map(lambda leaf: leaf * 1e6, params["depth"])}  # more than float16 can hold
     assert "depth" not in model_file.shortened(huge, images, settings)

@@ -72,16 +72,16 @@ def test_latents_beyond_most_samples_are_drawn_in_first(case, layers):
 
 def test_a_gan_that_does_not_turn_has_none(case, monkeypatch):
     _, frozen, state, settings = case
-    monkeypatch.setattr(pose_edit, "NAMED_BY", 64)
+    monkeypatch.setattr(pose_edit, "NAMED_BY", 32)
     monkeypatch.setattr(pose_edit, "WALKED", 8)
     assert (
-        pose_edit.find(jax.random.key(0), state.params, frozen, settings, samples=64) is None
+        pose_edit.find(jax.random.key(0), state.params, frozen, settings, samples=32) is None
     )  # hardly any yaw is seen
     assert model_file.pose_edit_tensors(None) == {}
     nothing = pose_edit.predicted_sides
     monkeypatch.setattr(pose_edit, "predicted_sides", lambda *arguments: nothing(*arguments) * np.nan)
     monkeypatch.setattr(pose_edit, "named", lambda actual, *_: actual)
-    assert pose_edit.find(jax.random.key(0), state.params, frozen, settings, samples=64) is None
+    assert pose_edit.find(jax.random.key(0), state.params, frozen, settings, samples=32) is None
 
 
 def test_v_is_taught_that_yaw_goes_on_beyond_where_it_is_sure(case, monkeypatch):
