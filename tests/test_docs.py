@@ -131,12 +131,13 @@ def test_the_examples_of_rasterizing_work():
 
 @pytest.mark.ci
 def test_the_examples_for_researchers_work():
-    names = _after_examples("docs/how-to/researchers.md", 6)
+    names = _after_examples("docs/how-to/researchers.md", 7)
     assert names["turned"].shape == (2, 48, 64) and np.isfinite(names["slope"]) and names["slope"]
     assert np.abs(names["brighter"]).max() > 0 and names["result"].depth.shape == (64, 64)
     assert names["losses"][-1] < names["losses"][0] / 3
     assert np.abs(names["towards"].apply(names["latents"])).max() > 0
     assert names["own"]["step3"].loss is names["flatter"]
+    assert names["joint"].views.shape == (3, 6) and not names["joint"].better
 
 
 def test_packaging_lists_every_package():
