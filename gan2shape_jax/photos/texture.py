@@ -119,6 +119,7 @@ _LEAST_TIMES = 4  # texels per pixel of the depth map: fewer would show the blen
 _AROUND = 1.25  # how much more than the crop is kept of a photo that is shrunk
 _SEAM = 1.5  # width of a seam, in pixels of the depth map
 _BETTER = 1.4  # times: by how much another photo must show a place better than those that it is laid over
+_OTHER_THING = (0.3, 0.7)  # difference of log colours, beyond the usual one, from which two photos show two things
 _SEAM_OF_PHOTOS = 4.0  # the same between two photos, whose colours are matched
 # Shares of the brightest shading. Below the first pair, the photo shows too little of a surface to be brightened; up to
 # the second, its colour is due more to the lens and the room than to the surface.
@@ -296,6 +297,7 @@ def _laid_over(below: _Layer, above: _Layer, cells: int) -> tuple[_Layer, Plane]
     both = _both(
         ramp(above.visible * above.lit_at_all, *SURE), ramp(below.visible * below.lit_at_all, *SURE), cells=_HUES
     )
+    both *= _same_thing(below.albedo[1], above.albedo[1], both)
     mass = below.mass + above.mass
     part = above.mass / np.maximum(mass, 1e-6)
 
@@ -312,6 +314,14 @@ def _laid_over(below: _Layer, above: _Layer, cells: int) -> tuple[_Layer, Plane]
         for name in ("visible", "lit_well", "lit_at_all", "score")
     )
     return _Layer(seen, albedo, visible, lit_well, lit_at_all, below.clean + above.clean, score, mass), share
+
+
+def _same_thing(below: Plane, above: Plane, both: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
+    """Returns 1, and 0 where two photos differ by so much more than elsewhere that one shows skin, the other hair."""
+    first, second = (np.log(_means(green, len(both)) + DARKEST) for green in (below, above))
+    seen = both > 0.5
+    usual = np.median((second - first)[seen]) if seen.any() else 0.0
+    return 1 - ramp(np.abs(second - first - usual), *_OTHER_THING)
 
 
 def _blurred(values: Plane, width: float, cells: int) -> Plane:
