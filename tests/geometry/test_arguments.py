@@ -60,6 +60,7 @@ def _cases():
         "diffuse_shading": ({"normal": normal, "direction": light[:, :3]}, {}),
         "shade": ({"normal": normal, "light": light}, {}),
         "apply_shading": ({"albedo": image, "shading": depth}, {}),
+        "harmonics": ({"normal": normal}, {}),
         "mesh_rasterizer.rasterize": (mesh, by_camera),
         "interpolate": ({"attributes": points, "faces": faces, "count": count}, {"fragments": fragments}),
         "antialias": (mesh | {"values": image}, drawn),
