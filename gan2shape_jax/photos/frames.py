@@ -26,8 +26,6 @@ from gan2shape_jax.io.sandbox import run_limited
 with epy.lazy_imports():  # it comes with an extra, which --help does without
     import cv2
 
-# What folders are searched for; a file given by name is told by how it begins.
-ENDINGS = (".mp4", ".mov", ".m4v", ".3gp", ".webm", ".mkv", ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg")
 # FFmpeg's demuxers by the first bytes. Pictures in ISO containers are not among them: HEIC and AVIF.
 _CONTAINERS = {
     rb"....(ftyp(?!hei|hev|mif1|msf1|avif|avis)|moov|mdat|wide|free|skip|pnot)": "mov,mp4,m4a,3gp,3g2,mj2",
