@@ -168,14 +168,18 @@ def _reconstruct_together(
     _say(f"{len(sources)} photographs of one {model.finder.kind}")
     digest = together.digest_of(sources)
     decision = together.decided(config, name, digest)
-    gathered = None if decision.exists else gather(sources, model, log=_say)
-    with lock.hold(out):
-        if gathered is None:
-            _say(f"{name}: finished before, {'skipped' if decision is Decision.SKIP else 'drawn anew'}")
+    if decision.exists:
+        _say(f"{name}: finished before, {'skipped' if decision is Decision.SKIP else 'drawn anew'}")
+        with lock.hold(out):
             if decision is Decision.REDRAW:
                 together.redraw(config, name)
-        else:
-            together.make_result(config, gathered, model, name, place, digest, texture=options.texture, log=_say)
+    else:
+        gathered = gather(sources, model, log=_say)
+        made = together.make(config, gathered, model, name, place, digest, texture=options.texture)
+        with lock.hold(out):
+            together.put(config, made)
+    if sentence := judge.sentence_of(name, load_metrics(out / "results" / name)):
+        _say(sentence)
     print_table([judge.row_of(name, out / "results" / name)])
     return 0
 

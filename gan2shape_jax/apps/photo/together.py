@@ -8,25 +8,25 @@ It lies in OUT/results/NAME like that of a single photo, and what is kept of the
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image, ImageOps
 
 from gan2shape_jax.apps.photo import folder, naming
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, io_error
 from gan2shape_jax.io.files import read_object
 from gan2shape_jax.io.image_lists import natural_key
-from gan2shape_jax.photos import judge, together
+from gan2shape_jax.photos import together
 from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.photos.together import Gathered, Shot, Source
+from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.results.pictures import encoded, strip
 from gan2shape_jax.run import images
 from gan2shape_jax.run.folder import RunFolder
@@ -70,7 +70,16 @@ def decided(config: ConfigDict, name: str, digest: str) -> Decision:
     return decide(existing, Requested(identity.computed, identity.drawing, replaces=True))
 
 
-def make_result(
+class Made(NamedTuple):
+    """A result that is not in its place yet."""
+
+    name: str
+    result: Reconstruction
+    files: dict[str, Any]  # further ones of the result's folder
+    parts: dict[str, bytes]  # what is kept of the photographs
+
+
+def make(
     config: ConfigDict,
     gathered: Gathered,
     model: PhotoModel,
@@ -79,26 +88,30 @@ def make_result(
     digest: str,
     *,
     texture: bool = True,
-    log: Callable[[str], None],
-) -> None:
-    """Makes the result of photographs, and puts it in its place; raises `UserError` if it cannot be made."""
-    out, run_folder = pathlib.Path(config.workdir), RunFolder.at(config)
-    every = sorted({*folder.records_in(out), name}, key=natural_key)
+) -> Made:
+    """Makes the result of photographs, and writes nothing; raises `UserError` if it cannot be made."""
+    try:
+        result, shots = together.reconstruct(gathered, model.predictor, name=name)
+        files: dict[str, Any] = {}
+        if texture:
+            result, files = together.textured(result, shots, mirror=any(config.schedule.flip3))
+        return Made(name, result, files, _parts(name, place, digest, gathered, shots))
+    except images.FAILURES as error:
+        raise UserError(images.failures_of([name], error)[name]) from error
+
+
+def put(config: ConfigDict, made: Made) -> None:
+    """Puts a result in its place, and the page of all that the folder has; raises `UserError` if that is refused."""
+    run_folder, identity, name = RunFolder.at(config), identity_of(config), made.name
+    every = sorted({*folder.records_in(pathlib.Path(config.workdir)), name}, key=natural_key)
     with images.WorkItems(run_folder, [f"{stem}.png" for stem in every], lambda line: None) as work_items:
         try:
-            result, shots = together.reconstruct(gathered, model.predictor, name=name)
-            files: dict[str, Any] = {}
-            if texture:
-                result, files = together.textured(result, shots, mirror=any(config.schedule.flip3))
-            put = functools.partial(folder.put, config, identity_of(config), name)
-            put(result, files, _parts(name, place, digest, gathered, shots))
-        except images.FAILURES as error:
-            raise UserError(images.failures_of([name], error)[name]) from error
-        if sentence := judge.sentence_of(name, result.metrics):
-            log(sentence)
+            folder.put(config, identity, name, made.result, made.files, made.parts)
+        except OSError as error:
+            raise io_error(error, f"{run_folder.result(name)} cannot be written") from error
         work_items.note(name)
         work_items.wait()
-    run_folder.describe(config, identity_of(config))
+    run_folder.describe(config, identity)
 
 
 def redraw(config: ConfigDict, name: str) -> None:

@@ -325,13 +325,13 @@ def _reconstruct_several(task: dict[str, Any], kind: ConfigDict, model: PhotoMod
         sources = together.sources_of([*map(pathlib.Path, task["photos"])], names=task["shown"], foreign=True)
         checked = [source._replace(open=functools.partial(_opened, source, task["pixels"])) for source in sources]
         gathered = together.gather(checked, model, log=say)
-        photo_together.make_result(config, gathered, model, name, out, "", log=say)
-        made = [name]
+        photo_together.put(config, photo_together.make(config, gathered, model, name, out, ""))
+        names = [name]
     else:
-        made = _make_each(task, config, model)
-    (out / DRAWING).write_bytes((out / photo_folder.FOLDER / "framing" / f"{made[0]}.jpg").read_bytes())
+        names = _make_each(task, config, model)
+    (out / DRAWING).write_bytes((out / photo_folder.FOLDER / "framing" / f"{names[0]}.jpg").read_bytes())
     report(MASK, {"mask": ""})
-    _archive(out, made, report)
+    _archive(out, names, report)
 
 
 def _opened(source: together.Source, pixels: int) -> Picture:
