@@ -304,7 +304,7 @@ def _told(
         kind=kind,
         side=None if record is None else record.side,
         widths=judge.widths(front.camera),
-        own=joint.better,
+        own=joint.better and joint.spread_deg >= _ALIKE_DEG,
         worse=bool(front.metrics.get("worse_than_prior")),
     )
     told["verdict"] += f"; {said}"

@@ -196,6 +196,7 @@ def test_the_verdict_says_what_the_photographs_gave(fitted):
     assert [one.used for one in result.photographs] == [True, False, True]
 
     trust = fitted(shots, spread=6.0)[0].metrics["trust"]
+    assert "not this one's own" in trust["shape"]  # from in front alone, a better fit is no shape of one's own
     assert trust["photographs"].endswith("; turn the head: nothing here is seen from the side")
     trust = fitted(shots, left_out=[f"{k} shows no face" for k in range(9)])[0].metrics["trust"]
     assert trust["photographs"].endswith("2 shows no face; 6 more were left out")
