@@ -42,7 +42,7 @@ def scripts(monkeypatch):
 
 def _options(**changed):
     plain = {"seed": 0, "split": "train", "size": _SIZE, "supersample": 1, "yaw": 25.0, "fov": None}
-    plain |= {"turned": None, "frame": 1.0}
+    plain |= {"turned": None, "frame": 1.0, "pictures": 1}
     return argparse.Namespace(**plain | changed)
 
 
