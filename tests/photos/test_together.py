@@ -1,6 +1,7 @@
 """Several photographs of one object: which are used, what is told of the others, and what the one result has."""
 
 import types
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from PIL import Image
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method.joint_refinement import Joint
 from gan2shape_jax.photos import together
+from gan2shape_jax.photos.explain import Predictor
+from gan2shape_jax.photos.find import Subject
+from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.photos.together import Gathered, Shot, Source
 from gan2shape_jax.results import pictures
 
@@ -47,7 +51,7 @@ def photographs(monkeypatch):
             crop = np.zeros((4, 4, 3), np.uint8)
             crop[..., 0] = 0 if picture.startswith("grey") else 90
             detection = types.SimpleNamespace(score=0.9, box=types.SimpleNamespace(side=9.0))
-            return [types.SimpleNamespace(shot=shot, crop=crop, detection=detection) for shot in people[picture]]
+            return [mock.Mock(spec=Subject, shot=shot, crop=crop, detection=detection) for shot in people[picture]]
 
         monkeypatch.setattr(together, "find", lambda picture, finder: people[picture])
         monkeypatch.setattr(together, "is_found", bool)
@@ -64,7 +68,7 @@ def photographs(monkeypatch):
 
 def _gather(sources, told=()):
     said = []
-    found = together.gather(sources, types.SimpleNamespace(finder=_FINDER), log=said.append)
+    found = together.gather(sources, mock.Mock(spec=PhotoModel, finder=_FINDER), log=said.append)
     assert said == [*found.left_out, *told]
     return found
 
@@ -141,7 +145,7 @@ def fitted(monkeypatch):
     settings = types.SimpleNamespace()
     config = types.SimpleNamespace(category="face", schedule=types.SimpleNamespace(flip3=(False, True)))
     grader = types.SimpleNamespace(record=None)
-    predictor = types.SimpleNamespace(plan=types.SimpleNamespace(config=config), settings=settings, grader=grader)
+    predictor = mock.Mock(spec=Predictor, plan=types.SimpleNamespace(config=config), settings=settings, grader=grader)
 
     def drawn(depth, albedo, view, light, *, settings):
         return depth, albedo, np.ones_like(depth), albedo
