@@ -36,14 +36,14 @@ _DEPTH_UNIT = 0.01  # scene units that a control point moves by
 _VIEW_UNITS = (0.05, 0.05, 0.05, 0.0005, 0.0005)  # radians and scene units: translations are nearly held, as they drift
 _SIZE_UNIT = 0.05
 _RATE = 0.03  # Adam's, in those units
-_ROUNDS, _ROUNDS_LEFT_OUT = 13, 6  # each of a new visibility, `_SOLVED` times albedo and lights, and `_STEPS` steps
-_SOLVED, _STEPS = 3, 10
+_ROUNDS, _ROUNDS_LEFT_OUT = 13, 4  # each of a new visibility, `_SOLVED` times albedo and lights, and `_STEPS` steps
+_SOLVED, _STEPS, _ALTERNATIONS = 3, 10, 3
 # Weights of the loss, and the variance of the views' directions, in squared degrees, at which the first two are this.
 _SMALL, _SMOOTH, _VARIANCE = 3e-3, 3.0, 750.0
 _VIEW, _SIZE = 8e-4, 1e-3
 _OUTSIDE, _UNCOVERED = 0.1, 0.02  # a pixel that points lie off the object's mask, or its outline off all points
 _AROUND, _MARGIN = 0.3, 4  # weight of colours around the region that the model knows, and outer columns without
-_FARTHEST, _OUTLINE, _SPACING = 8, 64, 3  # pixels, points of an outline, pixels between points that may be on it
+_FARTHEST, _OUTLINE, _SPACING = 8, 32, 4  # pixels, points of an outline, pixels between points that may be on it
 _SHADOWED = 0.012  # scene units behind what is seen that are hidden
 _GRAZING = 0.2  # cosine of the normal up to which nothing is seen well
 _DIM, _DARK, _ROBUST = 0.02, 0.003, 0.03  # shading and colours, at least; differences that count less, linear light
@@ -354,7 +354,9 @@ def _appearance(
 ) -> tuple[Float[Array, "s s 3"], Float[Array, "n 9 3"]]:
     """Returns albedo and lights by alternating least squares, in which shadows and highlights count less."""
     ridge = 1e-2 * jnp.diag(jnp.array([0.0, 1, 1, 1, 3, 3, 3, 3, 3]))
-    for _ in range(3):
+
+    def alternate(_: Any, known: tuple[Array, Array]) -> tuple[Array, Array]:
+        albedo, lights = known
         lit = albedo[None, ..., None, :] * basis[..., None]  # (n, s, s, 9, 3)
         apart = jnp.abs(colours - jnp.einsum("nhwjc,njc->nhwc", lit, lights)).mean(-1)
         robust = weight / (apart + _ROBUST)
@@ -368,8 +370,10 @@ def _appearance(
         over, under = (jnp.where(wish.halves > 0, one + one[:, ::-1], one) for one in (over, under))
         albedo = jnp.clip((over + 1e-3 * albedo) / (under + 1e-3), _DARK, 1.5)
         gain = jnp.median(albedo) / _FIRST_ALBEDO  # a brighter albedo in weaker lights is the same
-        albedo, lights = albedo / gain, lights * gain
-    return albedo, lights
+        return albedo / gain, lights * gain
+
+    found: tuple[Array, Array] = jax.lax.fori_loop(0, _ALTERNATIONS, alternate, (albedo, lights))
+    return found
 
 
 def _shading(basis: Float[Array, "n s s 9"], lights: Float[Array, "n 9 3"]) -> Float[Array, "n s s 3"]:

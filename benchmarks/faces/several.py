@@ -1,0 +1,118 @@
+"""One shape from several pictures of each person, beside each picture alone: errors, and what of a shape is one's own.
+
+    heads="--sources DIR --split test --seed 93 --pictures 12 --count 288"
+    python benchmarks/faces/render.py $heads --out turned --turned 45 15
+    python benchmarks/faces/render.py $heads --out front --yaw 0
+    python benchmarks/faces/several.py turned --pictures 6 --front front
+
+SIDE and MAD (unit normals, degrees) in the view of each picture, as `gan2shape-jax evaluate` has them; yaw: the views'
+mean absolute error, degrees. Masks are found as those of photographs are (`--masks found`), given (`true`), or missing
+(`none`). Own shape, by the mean true depth of the same persons' pictures from in front: a shape less the mean of all
+persons' is compared with the truth less its mean inside the model's mask; the mean correlation, the rank of the right
+truth among all, and how many come first.
+"""
+
+import argparse
+import pathlib
+import time
+
+import numpy as np
+from PIL import Image
+
+import gan2shape_jax as g2s
+from gan2shape_jax import program_cache
+from gan2shape_jax.geometry import render
+from gan2shape_jax.io.bundled import cache
+from gan2shape_jax.io.grabcut import grabcut_mask
+from gan2shape_jax.method import metrics
+from gan2shape_jax.photos import explain, pipeline
+
+
+def _names(folder: pathlib.Path) -> list[str]:
+    return [pathlib.Path(line.split()[0]).stem for line in (folder / "list.txt").read_text().splitlines() if line]
+
+
+def _depth(folder: pathlib.Path, name: str, farthest: float) -> np.ndarray:
+    depth = np.load(folder / "depth" / f"{name}.npy").astype(np.float32)
+    return np.where((depth > 0) & (depth < farthest), depth, farthest)
+
+
+def _persons(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(folder / "truth.npz") as truth:
+        return 2 * truth["person"] + truth["family"], truth["view"]
+
+
+def _own_shapes(shapes: np.ndarray, truths: np.ndarray, mask: np.ndarray) -> str:
+    """Returns how shapes (p, s, s) go with true ones, each less the mean of all: correlation, rank of the right one."""
+    own, true = (values[:, mask] - values[:, mask].mean(axis=1, keepdims=True) for values in (shapes, truths))
+    own, true = own - own.mean(axis=0), true - true.mean(axis=0)
+    products = own @ true.T / np.outer(np.linalg.norm(own, axis=1), np.linalg.norm(true, axis=1))
+    apart = np.linalg.norm(own[:, None] - true[None], axis=-1)
+    rank = 1 + (apart < np.diagonal(apart)[:, None]).sum(axis=1)
+    return f"{np.diagonal(products).mean():.2f}, median rank {np.median(rank):.0f}, first {(rank == 1).sum()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("heads", type=pathlib.Path)
+    parser.add_argument("--pictures", type=int, default=6, help="of each person")
+    parser.add_argument("--persons", type=int, default=24)
+    parser.add_argument("--masks", choices=("found", "true", "none"), default="found")
+    parser.add_argument("--front", type=pathlib.Path, help="pictures of the same persons from in front")
+    options = parser.parse_args()
+    program_cache.set_cache_dir(cache("programs"))
+    model, finder = g2s.load_model("people"), pipeline.load_photo_model(explain.load_kind("people"), log=print).finder
+    mean_mask = np.asarray(Image.fromarray(finder.mean_mask).resize((64, 64), Image.Resampling.BILINEAR))
+    names, (who, views), camera = _names(options.heads), _persons(options.heads), model.networks.settings.camera
+    rows, alone_shapes, shapes, truths = [], [], [], []
+    for person in np.unique(who)[: options.persons]:
+        chosen = np.flatnonzero(who == person)[: options.pictures]
+        images, masks = [], []
+        for name in (names[number] for number in chosen):
+            images.append(np.asarray(Image.open(options.heads / "image" / f"{name}.png").convert("RGB")))
+            true = np.asarray(Image.open(options.heads / "mask" / f"{name}.png").convert("L"), np.float32) / 255
+            found = grabcut_mask(images[-1].astype(np.float32) / 127.5 - 1, mean_mask)
+            masks.append({"found": found, "true": true, "none": np.ones_like(true)}[options.masks])
+        alone = [model.reconstruct(image) for image in images]
+        begun = time.time()
+        joint = model.reconstruct(images, mask=masks)
+        seconds = time.time() - begun
+        order = {photograph.name: photograph for photograph in joint.photographs}
+        photographs = [order[key] for key in sorted(order, key=lambda key: int(key.rsplit("-", 1)[-1]))]
+        seen = np.stack([photograph.seen_from(camera) for photograph in photographs])
+        drawn = np.asarray(render.warp_depth(np.repeat(joint.depth[None], len(seen), 0), seen, camera))
+        truth = np.stack([_depth(options.heads, names[number], camera.max_depth) for number in chosen])
+        errors = [
+            metrics.depth_errors(depth, truth, camera)
+            for depth in (np.stack([result.input_depth for result in alone]), drawn)
+        ]
+        yaws = [np.stack([result.view[1] for result in alone]), seen[:, 1]]
+        off = [np.degrees(np.abs(yaw - views[chosen, 1])).mean() for yaw in yaws]
+        facts = joint.metrics["photographs"]
+        rows.append(
+            [*(error[key].mean() for error in errors for key in ("side", "mad_unit")), *off, seconds, facts["better"]]
+        )
+        used = sum(photograph.used for photograph in photographs)
+        print(f"{person}: SIDE {rows[-1][0]:.4f} to {rows[-1][2]:.4f}, used {used}, {facts['better']}", flush=True)
+        alone_shapes.append(np.mean([result.depth for result in alone[:1]], axis=0))
+        shapes.append(joint.depth)
+        if options.front:
+            front, (ids, _) = _names(options.front), _persons(options.front)
+            depths = [
+                _depth(options.front, front[number], camera.max_depth) for number in np.flatnonzero(ids == person)
+            ]
+            truths.append(np.mean(depths, axis=0))
+    table = np.array(rows, float)
+    before, mad, after, mad_after, yaw, yaw_after, seconds, taken = table.mean(axis=0)
+    better = int((table[:, 2] <= table[:, 0]).sum())
+    print(f"alone: SIDE {before:.4f}, MAD {mad:.1f}, yaw {yaw:.1f}")
+    print(f"joint: SIDE {after:.4f}, MAD {mad_after:.1f}, yaw {yaw_after:.1f}; no worse {better} of {len(rows)}")
+    print(f"taken {taken:.0%}, median {np.median(table[:, 6]):.1f} s")
+    if options.front:
+        mask = alone[0].mask > 0.5
+        for title, found in (("alone", alone_shapes), ("joint", shapes)):
+            print(f"own shape, {title}: correlation {_own_shapes(np.stack(found), np.stack(truths), mask)}")
+
+
+if __name__ == "__main__":
+    main()
