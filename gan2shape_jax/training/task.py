@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,7 @@ def means(scalars: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {name: float(np.mean([float(row[name]) for row in rows])) for name in (rows[-1] if rows else ())}
 
 
+@runtime_checkable
 class Task(Protocol):
     """What a loop trains."""
 
