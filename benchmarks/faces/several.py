@@ -6,10 +6,12 @@
     python benchmarks/faces/several.py turned --pictures 6 --front front
 
 SIDE and MAD (unit normals, degrees) in the view of each picture, as `gan2shape-jax evaluate` has them; yaw: the views'
-mean absolute error, degrees. Masks are found as those of photographs are (`--masks found`), given (`true`), or missing
-(`none`). Own shape, by the mean true depth of the same persons' pictures from in front: a shape less the mean of all
-persons' is compared with the truth less its mean inside the model's mask; the mean correlation, the rank of the right
-truth among all, and how many come first.
+mean absolute error, degrees. Without masks, as photographs have none that are sure; with those that GrabCut finds
+(`--masks found`); or with the true ones.
+
+Own shape, by the mean true depth of the same persons' pictures from in front: a shape less the mean of all persons' is
+compared with the truth less its mean inside the model's mask; the mean correlation, the rank of the right truth among
+all, and how many come first.
 """
 
 import argparse
@@ -57,7 +59,7 @@ def main() -> None:
     parser.add_argument("heads", type=pathlib.Path)
     parser.add_argument("--pictures", type=int, default=6, help="of each person")
     parser.add_argument("--persons", type=int, default=24)
-    parser.add_argument("--masks", choices=("found", "true", "none"), default="found")
+    parser.add_argument("--masks", choices=("none", "found", "true"), default="none")
     parser.add_argument("--front", type=pathlib.Path, help="pictures of the same persons from in front")
     options = parser.parse_args()
     program_cache.set_cache_dir(cache("programs"))

@@ -75,6 +75,7 @@ class _Pictures(NamedTuple):
     outline: Any  # (n, o, 2) points of the object's outline, pixels
     outlined: Any  # (n, o) whether there are such
     views: Any  # (n, 6) as the model sees them
+    masked: Any  # (n,) 1, and 0 where nobody knows where the object ends
     shown: Any  # (n,) 1, and 0 for padding
 
 
@@ -83,6 +84,7 @@ class _Object(NamedTuple):
 
     start: Any  # (s, s) canonical depth
     region: Any  # (s, s) how far colours count
+    around: Any  # (s, s) how far they count where it is known what belongs to the object
     covered: Any  # (s, s) whether it is the object that is there, and not what is behind it
 
 
@@ -123,8 +125,9 @@ def reconstruct(
       start: canonical depth, scene units, such as the mean of what a model makes of the pictures.
       views: the pictures' views, about.
       images: sRGB in [0, 1].
-      masks: where the object is in the pictures, in [0, 1]; all 1 where that is not known.
-      region: canonical mask in [0, 1], where the model knows the object; around it, colours count less.
+      masks: where the object is in the pictures, in [0, 1]; all 1 in a picture where nobody is sure of that: the
+        outline of a mask that cuts off hair, or takes in the background, misleads.
+      region: canonical mask in [0, 1], where the model knows the object; around it, colours of masked pictures count.
       camera: of all pictures.
       symmetric: whether the object's halves are alike.
       fit: the function `fit` as it is to be called, such as one whose compiled programs are cached.
@@ -132,7 +135,7 @@ def reconstruct(
     count = len(views)
     solved = functools.partial(_solved, fit or joint_fit, camera=camera)
     pictures = _padded(views, images, masks)
-    known = _Object(start.astype(np.float32), _region(region), _covered(start, views, masks, camera))
+    known = _Object(start.astype(np.float32), *_regions(region), _covered(start, views, masks, camera))
     used = np.ones(count, bool)
     errors = _left_out(pictures, known, used, solved, symmetric=symmetric)
     if count > 2:
@@ -204,25 +207,28 @@ def _padded(
             outline[k], outlined[k] = np.stack([column[some], row[some]], -1), 1
     eroded = ndimage.minimum_filter(inside.astype(np.float32), (0, 3, 3)) if count else inside
     colours, shown = images.astype(np.float32) ** 2.2, np.ones(count, np.float32)
-    rows = [colours, eroded, distance, outline, outlined, views.astype(np.float32), shown]
+    masked = _masked(masks).astype(np.float32)
+    rows = [colours, eroded, distance, outline, outlined, views.astype(np.float32), masked, shown]
     more = -count % _TOGETHER
-    return _Pictures(
-        *(np.concatenate([row, np.repeat(row[:1] * (index < 6), more, 0)]) for index, row in enumerate(rows))
-    )
+    padding = [np.repeat(row[:1], more, axis=0) for row in rows[:-1]] + [np.zeros(more, np.float32)]
+    return _Pictures(*map(np.concatenate, zip(rows, padding, strict=True)))
 
 
-def _region(region: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+def _regions(region: Float[np.ndarray, "s s"]) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s"]]:
     around = np.full(region.shape, _AROUND)
     around[:, :_MARGIN] = around[:, -_MARGIN:] = 0  # whose depth is the border's
-    together: np.ndarray = np.maximum(region, around).astype(np.float32)
-    return together
+    return region.astype(np.float32), np.maximum(region, around).astype(np.float32)
+
+
+def _masked(masks: Float[np.ndarray, "k s s"]) -> Bool[np.ndarray, " k"]:
+    return np.asarray(np.min(masks, axis=(1, 2)) <= 0.5)
 
 
 def _covered(
     start: Float[np.ndarray, "s s"], views: Float[np.ndarray, "k 6"], masks: Float[np.ndarray, "k s s"], camera: Camera
 ) -> Float[np.ndarray, "s s"]:
-    """Returns where the canonical picture shows the object: as the picture says that is seen most from in front."""
-    front = int(np.argmin(np.abs(views[:, :2]).sum(-1)))
+    """Returns where the canonical picture shows the object, by the masked picture that is seen most from in front."""
+    front = int(np.argmin(np.abs(views[:, :2]).sum(-1) + 10 * ~_masked(masks)))
     at = camera_lib.project(
         camera_lib.moved_points(jnp.asarray(start)[None], jnp.asarray(views[front : front + 1]), camera), camera
     )
@@ -242,6 +248,7 @@ def joint_fit(pictures: _Pictures, known: _Object, wish: _Wish, *, camera: Camer
     count, size = len(pictures.shown), known.start.shape[0]
     first = {"depth": jnp.zeros((_GRID, _GRID)), "view": jnp.zeros((count, 5)), "size": jnp.zeros(count)}
     albedo = jnp.full((size, size, 3), _FIRST_ALBEDO)
+    region = jnp.where(pictures.masked[:, None, None] > 0, known.around, known.region)
     lights = jnp.zeros((count, 9, 3)).at[:, 0].set(1.0)
 
     def loss(unknown: dict[str, Array], weight: Array, albedo: Array, lights: Array) -> Array:
@@ -272,14 +279,14 @@ def joint_fit(pictures: _Pictures, known: _Object, wish: _Wish, *, camera: Camer
 
     def round_(_: Any, carry: Any) -> Any:
         depth, views, _ = _placed(carry[0], pictures, known, wish, camera)
-        weight = _visibility(depth, views, camera) * known.region
+        weight = _visibility(depth, views, camera) * region
         mask = _at(pictures.masks[..., None], *_placed(carry[0], pictures, known, wish, camera), camera)[..., 0]
         return jax.lax.fori_loop(0, _SOLVED, lambda _, carry: solve(carry, weight * mask), carry)
 
     unknown, _, albedo, lights = jax.lax.fori_loop(0, rounds, round_, (first, optimiser.init(first), albedo, lights))
     depth, views, sizes = _placed(unknown, pictures, known, wish, camera)
     depths = jnp.broadcast_to(depth, (count, size, size))
-    weight = _visibility(depth, views, camera) * known.region
+    weight = _visibility(depth, views, camera) * region
     weight = weight * _at(pictures.masks[..., None], depth, views, sizes, camera)[..., 0]
     colours, basis = _seen(depths, views, sizes, pictures, camera)
     apart = (weight * _distance(colours, weight, albedo, basis, lights)).sum((1, 2))

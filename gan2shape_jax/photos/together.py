@@ -45,6 +45,7 @@ _ALIKE_DEG = 30.0  # spread of the views below which none is from the side
 _GREY = 3.0  # mean difference of a crop's colours, of 255, below which it is black and white
 _FRAMES = 2 * MOST  # of a video, among which there is a choice
 _joint_fit = program_cache.cached(joint_refinement.joint_fit, static_argnames=("camera", "rounds"))
+_KNOWN = ("file", "alpha")  # sources of masks that somebody made
 _TOLD, _LISTED = 3, 10  # photographs that a verdict names, and an error
 
 
@@ -211,7 +212,7 @@ def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple
     """
     shots, config = gathered.shots, predictor.plan.config
     alone = [shot.result for shot in shots]
-    joint = _fitted(alone, symmetric=any(config.schedule.flip3))
+    joint = _fitted(shots, symmetric=any(config.schedule.flip3))
     angles = np.where(joint.used, np.linalg.norm(joint.views[:, :2], axis=1), np.inf)
     order = sorted(range(len(shots)), key=lambda k: (k != int(np.argmin(angles)), k))
     photographs = tuple(
@@ -249,12 +250,17 @@ def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple
     return result, [shots[k] for k in order]
 
 
-def _fitted(alone: Sequence[Reconstruction], *, symmetric: bool) -> Joint:
-    """Returns the joint fit to what the model makes of each photograph; of a single one, only that."""
+def _fitted(shots: Sequence[Shot], *, symmetric: bool) -> Joint:
+    """Returns the joint fit to what the model makes of each photograph; of a single one, only that.
+
+    Outlines count in photographs that came with a mask: one that was found misses hair too often.
+    """
+    alone = [shot.result for shot in shots]
     start = np.stack([result.depth for result in alone]).mean(axis=0)
     views = np.stack([result.view for result in alone])
     if len(alone) > 1:
         images, masks = (np.stack([getattr(result, key) for result in alone]) for key in ("image", "input_mask"))
+        masks[[shot.subject is not None and shot.subject.mask_source not in _KNOWN for shot in shots]] = 1
         region, camera = alone[0].mask, alone[0].camera
         return joint_refinement.reconstruct(
             start, views, images, masks, region, camera, symmetric=symmetric, fit=_joint_fit

@@ -84,7 +84,8 @@ def test_outlines_are_where_masks_end_inside_the_picture():
     masks[1] = 1
     images = np.zeros((2, _SIDE, _SIDE, 3), np.float32)
     pictures = joint_refinement._padded(_views(0, 20), images, masks)
-    assert pictures.shown.tolist() == [1, 1, 0] and pictures.outlined[:, 0].tolist() == [1, 0, 1]
+    assert pictures.shown.tolist() == [1, 1, 0] and pictures.masked.tolist() == [1, 0, 1]
+    assert pictures.outlined[:, 0].tolist() == [1, 0, 1]
     x, y = pictures.outline[0].T
     assert set(x[y > 11]) == {8, 19} and y.max() < _SIDE - 3  # it leaves the picture below
     assert pictures.distance[0, 20, 23] == 4 and pictures.distance[1].max() == 0
