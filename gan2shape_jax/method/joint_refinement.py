@@ -48,6 +48,7 @@ _SHADOWED = 0.012  # scene units behind what is seen that are hidden
 _GRAZING = 0.2  # cosine of the normal up to which nothing is seen well
 _DIM, _DARK, _ROBUST = 0.02, 0.003, 0.03  # shading and colours, at least; differences that count less, linear light
 _FIRST_ALBEDO = 0.3
+_BETTER = 0.997  # of the start's error in what is left out that a joint shape has at most: by noise it is 0.9995
 _STRANGE = 1.4  # of the median error of the others that is another object's
 
 
@@ -143,7 +144,7 @@ def reconstruct(
         if strange.any() and (~strange).sum() > 1:
             used = ~strange
             errors = np.where(used[:, None], _left_out(pictures, known, used, solved, symmetric=symmetric), errors)
-    better = bool(used.sum() > 1 and errors[used, 1].mean() < errors[used, 0].mean())
+    better = bool(used.sum() > 1 and errors[used, 1].mean() < _BETTER * errors[used, 0].mean())
     wish = _wish(pictures, used, free=better, symmetric=symmetric)
     found = solved(pictures, known, wish, rounds=_ROUNDS)
     return Joint(
