@@ -5,6 +5,7 @@ configuration is wrong; 130 interrupted; 143 ended by SIGTERM; 141 nobody reads 
 """
 
 import atexit
+import contextlib
 import ctypes
 import errno
 import functools
@@ -79,7 +80,7 @@ def console() -> None:
     succeeded = threading.Event()
     # Called last. By then threads have ended, and libraries have closed what they opened; Python would go on for half a
     # second to take itself and JAX apart, and to free memory that ends with the process.
-    atexit.register(lambda: os._exit(0) if succeeded.is_set() else None)
+    atexit.register(lambda: _leave() if succeeded.is_set() else None)
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters missing from a console's or file's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     if _is_run(sys.argv[1:]):
@@ -100,6 +101,12 @@ def console() -> None:
     interrupt.finished()
     sys.stderr.flush()
     succeeded.set()
+
+
+def _leave() -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+        print(end="", flush=True)  # what threads and libraries have said last
+    os._exit(0)
 
 
 def _is_run(argv: list[str]) -> bool:

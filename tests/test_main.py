@@ -26,7 +26,8 @@ from gan2shape_jax.platforms import default_numerics
 from gan2shape_jax.stylegan2 import latents
 
 _ROOT = pathlib.Path(__file__).parent.parent
-_ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT)}
+# Output is kept back where it goes to a pipe, as on most machines, whatever this one sets.
+_ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": ""}
 # Sub-commands, which a command's line in the help begins with: one|two, or [one|two] where they may be left out.
 _BELOW = [
     f"{name} {below}"
