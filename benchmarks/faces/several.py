@@ -12,6 +12,11 @@ mean absolute error, degrees. Without masks, as photographs have none that are s
 Own shape, by the mean true depth of the same persons' pictures from in front: a shape less the mean of all persons' is
 compared with the truth less its mean inside the model's mask; the mean correlation, the rank of the right truth among
 all, and how many come first.
+
+    python benchmarks/faces/several.py turned --pictures 6 --files
+
+has `g2s.photo` find and frame the faces in the files (of 128 pixels: `render.py --size 128`), and measures the picture
+that the result shows: alone, and in the shape of all.
 """
 
 import argparse
@@ -20,10 +25,12 @@ import time
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 import gan2shape_jax as g2s
 from gan2shape_jax import program_cache
 from gan2shape_jax.geometry import render
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.grabcut import grabcut_mask
 from gan2shape_jax.method import metrics
@@ -54,6 +61,49 @@ def _own_shapes(shapes: np.ndarray, truths: np.ndarray, mask: np.ndarray) -> str
     return f"{np.diagonal(products).mean():.2f}, median rank {np.median(rank):.0f}, first {(rank == 1).sum()}"
 
 
+def _in_crop(depth: np.ndarray, frame: dict, size: int, farthest: float) -> np.ndarray:
+    """Returns a picture's true depth as the crop of it shows it, whose side is the unit of the method's scene."""
+    box = CropBox(**frame)
+    row, column = np.mgrid[:size, :size]
+    points = crop_to_photo(np.stack([column, row], axis=-1) + 0.5, box, size) - 0.5
+    at = [points[..., 1], points[..., 0]]
+    seen = ndimage.map_coordinates(depth, at, order=1, cval=farthest)
+    shown = ndimage.map_coordinates((depth < farthest).astype(np.float32), at, order=1) > 0.99
+    return np.where(shown, 1 + (seen - 1) * len(depth) / box.side, farthest).astype(np.float32)
+
+
+def _of_files(options: argparse.Namespace) -> None:
+    """Prints the errors of the photographs that results show, where the program finds and frames faces itself."""
+    names, (who, _) = _names(options.heads), _persons(options.heads)
+    rows = []
+    for person in np.unique(who)[: options.persons]:
+        chosen = [names[number] for number in np.flatnonzero(who == person)[: options.pictures]]
+        files = {f"{name}.png": options.heads / "image" / f"{name}.png" for name in chosen}
+        try:
+            joint = g2s.photo(list(files.values()))
+        except g2s.UserError as error:
+            print(f"{person}: {error}")
+            continue
+        shown = pathlib.Path(joint.photographs[0].name)
+        alone = g2s.photo(files[shown.name])
+        errors = []
+        for result in (alone, joint):
+            camera = result.camera
+            true = _depth(options.heads, shown.stem, camera.max_depth)
+            truth = _in_crop(true, result.metrics["frame"], camera.image_size, camera.max_depth)
+            error = metrics.depth_errors(result.input_depth, truth, camera)
+            errors += [float(error["side"]), float(error["mad_unit"])]
+        facts = joint.metrics["photographs"]
+        rows.append([*errors, facts["used"], bool(facts.get("better"))])
+        print(f"{person}: {np.round(rows[-1], 4).tolist()}", flush=True)
+    before, mad, after, mad_after, used, better = np.mean(rows, axis=0)
+    worse = sum(row[2] > row[0] for row in rows)
+    print(
+        f"{len(rows)} results of {used:.1f} files: SIDE {before:.4f} to {after:.4f}, MAD {mad:.1f} to {mad_after:.1f}"
+    )
+    print(f"taken {better:.0%}, worse {worse}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("heads", type=pathlib.Path)
@@ -61,8 +111,12 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=24)
     parser.add_argument("--masks", choices=("none", "found", "true"), default="none")
     parser.add_argument("--front", type=pathlib.Path, help="pictures of the same persons from in front")
+    parser.add_argument("--files", action="store_true", help="have `g2s.photo` find and frame the faces")
     options = parser.parse_args()
     program_cache.set_cache_dir(cache("programs"))
+    if options.files:
+        _of_files(options)
+        return
     model, finder = g2s.load_model("people"), pipeline.load_photo_model(explain.load_kind("people"), log=print).finder
     mean_mask = np.asarray(Image.fromarray(finder.mean_mask).resize((64, 64), Image.Resampling.BILINEAR))
     names, (who, views), camera = _names(options.heads), _persons(options.heads), model.networks.settings.camera
