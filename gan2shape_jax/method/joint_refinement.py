@@ -262,10 +262,10 @@ def joint_fit(pictures: _Pictures, known: _Object, wish: _Wish, *, camera: Camer
         alone = jnp.where(wish.teaches > 0, 0, 1 / (jnp.maximum(weight.sum((1, 2)), 1) * count))
         placed = depths, views, sizes
         # Without masks nothing is known of outlines, which take 40% of the time.
-        outline = jax.lax.cond(
+        outline: Array = jax.lax.cond(
             pictures.masked.any(), lambda: _off_outline(*placed, pictures, known, camera), lambda: jnp.zeros(())
         )
-        return (apart * (alike + alone)).sum() + outline + _regularised(unknown, wish, size)
+        return jnp.asarray((apart * (alike + alone)).sum() + outline + _regularised(unknown, wish, size))
 
     def step(carry: Any, fixed: tuple[Array, Array, Array]) -> Any:
         unknown, state = carry
