@@ -16,6 +16,7 @@ from gan2shape_jax.geometry import camera as camera_lib
 
 # What the published implementation adds to the length of a normal before dividing by it.
 _REFERENCE_EPSILON = 1e-7
+GAMMA = 2.2  # of sRGB, about: pictures to this power are in linear light, which harmonics shade
 
 
 @platforms.arrays

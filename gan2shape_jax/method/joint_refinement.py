@@ -206,7 +206,7 @@ def _padded(
             some = np.linspace(0, row.size - 1, _OUTLINE).astype(int)
             outline[k], outlined[k] = np.stack([column[some], row[some]], -1), 1
     eroded = ndimage.minimum_filter(inside.astype(np.float32), (0, 3, 3)) if count else inside
-    colours, shown = images.astype(np.float32) ** 2.2, np.ones(count, np.float32)
+    colours, shown = images.astype(np.float32) ** lighting.GAMMA, np.ones(count, np.float32)
     masked = _masked(masks).astype(np.float32)
     rows = [colours, eroded, distance, outline, outlined, views.astype(np.float32), masked, shown]
     more = -count % _TOGETHER

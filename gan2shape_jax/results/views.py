@@ -63,7 +63,6 @@ _PITCHES_DEG = np.linspace(-20, 20, 5)
 _DXS = (-1.5, -0.7, 0.0, 0.7, 1.5)
 _SIDES = ("from the right", "half right", "from above", "half left", "from the left")
 _LONGEST = 200  # characters of a verdict in the overview
-_GAMMA = 2.2  # of sRGB, about
 _RATIO, _DIM = 4.0, 0.02  # the most that a light changes a colour by, and the least shading that one is known by
 _LIGHT_ROWS = tuple((strength, dy) for strength in (0.3, 0.6) for dy in (0.0, 0.6))
 
@@ -241,8 +240,8 @@ def photograph_rows(result: Result, size: int) -> list[list[UInt8[np.ndarray, "s
 def _in_light_of(surfaces: Surfaces, result: Result, photograph: Photograph) -> UInt8[np.ndarray, "s s 3"]:
     """Returns the picture of one view in the light of a photograph, on white."""
     own, first = (_harmonic_shading(surfaces.normal[0], one) for one in (photograph, result.photographs[0]))
-    linear = np.clip(_lit(surfaces, result.light)[0], 0, 1) ** _GAMMA * np.clip(own / first, 1 / _RATIO, _RATIO)
-    colours = np.clip(linear, 0, 1) ** (1 / _GAMMA) * 2 - 1
+    linear = np.clip(_lit(surfaces, result.light)[0], 0, 1) ** lighting.GAMMA * np.clip(own / first, 1 / _RATIO, _RATIO)
+    colours = np.clip(linear, 0, 1) ** (1 / lighting.GAMMA) * 2 - 1
     return pictures.to_uint8(pictures.on_white(colours, surfaces.coverage[0]))
 
 
