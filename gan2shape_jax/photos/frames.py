@@ -123,8 +123,11 @@ def _counted(capture: "cv2.VideoCapture") -> int:
     return count
 
 
-def _sharpest(capture: "cv2.VideoCapture", count: int, most: int) -> list[tuple[float, int, np.ndarray]]:
-    """Returns the sharpest frame of each of `most` stretches of a video of `count` frames, where they can be read."""
+def _sharpest(capture: Any, count: int, most: int) -> list[tuple[float, int, np.ndarray]]:
+    """Returns the sharpest frame of each of `most` stretches of a video of `count` frames, where they can be read.
+
+    `capture` is one of OpenCV's, or what does the same.
+    """
     stretches = min(most, count)
     length = count / stretches
     apart, found, at = min(length / _LOOKS, _APART), [], -1  # `at` is the last frame that was decoded
