@@ -59,6 +59,15 @@ new MutationObserver(() => {
   shown = page;
   // Gradio's name for this is not what it says.
   document.querySelector(".upload-container[aria-label]")?.removeAttribute("aria-label");
+  // Gradio puts a button without a name into the button that adds photos: the outer one does its work.
+  const inner = document.querySelector("#photo .icon-button .upload-container:not([disabled])");
+  if (!inner) return;
+  const add = inner.closest(".icon-button");
+  inner.disabled = true;
+  inner.ariaHidden = "true";
+  inner.style.pointerEvents = "none";
+  add.ariaLabel = add.title = "Add photos";
+  add.addEventListener("click", ({ target }) => target.type !== "file" && add.querySelector("input").click());
 }).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["aria-label"] });
 </script>"""
 _PAGES = 500  # of which Gradio remembers what it has shown, some 70 kB each

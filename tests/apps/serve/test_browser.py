@@ -135,8 +135,13 @@ def test_several_photos_of_one_person_become_one_result(address, tmp_path):
     for name, x in (("front", 190), ("side", 110)):
         Image.fromarray(placed(x=x)).save(tmp_path / f"{name}.png")
     with _opened(address) as page:
-        _send(page, tmp_path / "front.png", tmp_path / "side.png")
+        _send(page, tmp_path / "front.png")
         page.wait(_READY, seconds=_PATIENCE)
+        page.evaluate("document.querySelector('#photo input').addEventListener('click', () => (window.picked = true))")
+        page.press("#photo button[aria-label='Add photos']")
+        page.wait("window.picked")
+        _send(page, tmp_path / "side.png")
+        page.wait(f"{_STATUS}.startsWith('2 photos') && {_READY}", seconds=_PATIENCE)
         assert page.evaluate(_STATUS) == "2 photos. If they show one person, say so below."
         page.press("#together input")
         page.press("#go")
@@ -289,7 +294,8 @@ def test_a_result_does_not_go_without_a_question(failing, tmp_path):
         page.wait(f"{_STATUS} === 'Done.' && {there}")
         assert page.asked == []
         page.agrees = False
-        for selector in ("#photo button[aria-label]", "#model input:not(:checked)"):
+        clear, add = (f"#photo button[aria-label='{name}']" for name in ("Clear", "Add photos"))
+        for selector in (clear, add, "#model input:not(:checked)"):
             before = len(page.asked)
             page.press(selector)
             page.wait("document.readyState === 'complete'")
@@ -300,7 +306,7 @@ def test_a_result_does_not_go_without_a_question(failing, tmp_path):
         page.frames(10)
         assert page.asked[-1] == "beforeunload" and page.evaluate(f"Boolean({there})")
         page.agrees = True
-        page.press("#photo button[aria-label]")
+        page.press(clear)
         page.wait(away)
         asked = list(page.asked)
         _start(page, f"http://127.0.0.1:{server.port}")
