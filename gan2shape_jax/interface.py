@@ -46,12 +46,12 @@ from gan2shape_jax.method.state import PreparedImage, Step
 from gan2shape_jax.photos import explain, judge, pipeline, together
 from gan2shape_jax.photos.find import LEAST_SIDE, NoDetectionError, absence, find, is_found, person_note, subjects_of
 from gan2shape_jax.photos.frames import is_video
+from gan2shape_jax.plan import inputs, runtime
+from gan2shape_jax.plan.recipe import Plan, resolve
 from gan2shape_jax.platforms import default_numerics, in_batches
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.reconstruction import Reconstruction
-from gan2shape_jax.run import inputs, runtime
 from gan2shape_jax.run.folder import require_no_pattern
-from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import batch_size, random_images

@@ -17,7 +17,7 @@ from gan2shape_jax import extensions
 from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
-from gan2shape_jax.run.identity import read_identity
+from gan2shape_jax.plan.identity import read_identity
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _USED = "category.coin", "depth_network.local", "distance.edges", "loss.flatness", "output.curvature"

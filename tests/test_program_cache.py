@@ -191,7 +191,7 @@ import hashlib, sys
 import numpy as np
 from gan2shape_jax import load_model
 from gan2shape_jax.method import models
-from gan2shape_jax.run import runtime
+from gan2shape_jax.plan import runtime
 setting, again = sys.argv[1:]
 runtime.keep_programs(setting)
 if again:

@@ -31,8 +31,8 @@ from gan2shape_jax.io.weights import safetensors_bytes
 from gan2shape_jax.lift import model_file, samples
 from gan2shape_jax.method import models
 from gan2shape_jax.method.streams import Stream
-from gan2shape_jax.run import inputs
-from gan2shape_jax.run.recipe import resolve
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import resolve
 
 # Largest change of any output, as a share of its range; 2e-3 of an albedo is half a grey level of 255, and an output of
 # the encoder is only compared with another. Where there is `DETAIL`, albedo is not shown: an image's difference from it

@@ -52,7 +52,7 @@ from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.photos.explain import Predictor, load_kind
 from gan2shape_jax.photos.find import assess, find
 from gan2shape_jax.photos.pipeline import PhotoModel, load_photo_model
-from gan2shape_jax.run.recipe import resolve
+from gan2shape_jax.plan.recipe import resolve
 
 LONGER = 640  # pixels of a photo's longer side, at most
 _AROUND = 40  # pixels around a rendered head

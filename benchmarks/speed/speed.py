@@ -29,7 +29,7 @@ from gan2shape_jax.main import keep_freed_memory
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import Iteration, ProjectedSamples, TrainState, initial_state
 from gan2shape_jax.method.step3 import collect_batch
-from gan2shape_jax.run.runtime import cadence_of
+from gan2shape_jax.plan.runtime import cadence_of
 from gan2shape_jax.training.task import OneImage
 
 # Calls of one before the other's turn: enough to be warm again, short compared with drifts of the machine's load.

@@ -20,8 +20,8 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Context, Example
-from gan2shape_jax.run import inputs
-from gan2shape_jax.run.recipe import RECIPES, resolve
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import RECIPES, resolve
 from gan2shape_jax.stylegan2 import Architecture
 
 COLLECT = "collecting samples"

@@ -39,15 +39,15 @@ from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.sampling import render_factors
 from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import resolve
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.outputs import outputs
 from gan2shape_jax.results.pictures import MOVING, Tile
 from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.tables import csv_text
 from gan2shape_jax.results.views import AMBIENT_SHARE, SHOWS, gan_tiles, pictures_in_turn, stronger, sweep_views
-from gan2shape_jax.run import inputs
 from gan2shape_jax.run.folder import SavedRun, find_run
-from gan2shape_jax.run.recipe import resolve
 from gan2shape_jax.training import network_files
 
 STILLS = (".png", ".jpg", ".jpeg", ".webp")

@@ -34,14 +34,14 @@ from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.photos.explain import projector
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import Plan, resolve
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.tables import csv_text, markdown_cell
 from gan2shape_jax.results.views import rough_views
-from gan2shape_jax.run import inputs
 from gan2shape_jax.run.folder import SavedRun
-from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.stylegan2.latents import deviations, ganspace, sample_w, sefa, shift
 from gan2shape_jax.training import network_files

@@ -27,9 +27,9 @@ from gan2shape_jax.config.schema import validate
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import data, required_files
 from gan2shape_jax.io.files import atomic_folder, nearest_folder, sha256
+from gan2shape_jax.plan import inputs
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
-from gan2shape_jax.run import inputs
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.latents import random_images_in_parts
 

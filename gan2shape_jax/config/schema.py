@@ -1,6 +1,6 @@
 """The fields of a configuration, each described once, in `configs/base.py`, and the requirements on their values.
 
-Help, validation, the reference page and what makes a run itself (`run.identity`) all follow from these descriptions.
+Help, validation, the reference page and what makes a run itself (`plan.identity`) all follow from these descriptions.
 Fields are named by dotted paths such as `gan.size`. The files that fields name are left to `gan2shape_jax.run`.
 """
 

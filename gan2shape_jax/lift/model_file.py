@@ -254,7 +254,7 @@ def needs_of(config: ConfigDict, settings: Settings, *, encoder: bool) -> dict[s
 
 
 def as_with_single_images(config: ConfigDict, settings: Settings) -> Settings:
-    """Returns the settings by which a model will explain single images; see `run.recipe.Plan.settings`."""
+    """Returns the settings by which a model will explain single images; see `plan.recipe.Plan.settings`."""
     return dataclasses.replace(settings, mirrored=any(config.schedule.flip3))
 
 

@@ -37,11 +37,11 @@ from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Context, Example, PreparedImage
 from gan2shape_jax.networks.modules import param_shapes
 from gan2shape_jax.photos import judge
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import Plan
+from gan2shape_jax.plan.runtime import cadence_of
 from gan2shape_jax.results import OutputOptions, Projection, Reconstruction, write_outputs
 from gan2shape_jax.results.tables import csv_text
-from gan2shape_jax.run import inputs
-from gan2shape_jax.run.recipe import Plan
-from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.resume import Requested

@@ -30,9 +30,9 @@ from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.io import categories, data, image_files
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.io.weights import open_safetensors, safetensors_bytes
+from gan2shape_jax.plan.recipe import Plan
 from gan2shape_jax.results import AWAITS, Reconstruction, Row, load_metrics
 from gan2shape_jax.results.pictures import to_uint8
-from gan2shape_jax.run.recipe import Plan
 from gan2shape_jax.stylegan2 import Architecture
 
 # Distances in pixels of a crop of `SIDE`, whose differences are compared: in a sharp picture those of neighbours are

@@ -20,10 +20,10 @@ from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.photos.explain import Predictor
 from gan2shape_jax.photos.find import Finder, Subject, load_finder
 from gan2shape_jax.photos.texture import Seen, photo_textured, texture_from_all
+from gan2shape_jax.plan import inputs, runtime
+from gan2shape_jax.plan.identity import resolve_auto
+from gan2shape_jax.plan.recipe import Plan, resolve
 from gan2shape_jax.results import Reconstruction
-from gan2shape_jax.run import inputs, runtime
-from gan2shape_jax.run.identity import resolve_auto
-from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
 
 

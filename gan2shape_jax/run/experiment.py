@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.run import folder, images, joint, lift, runtime
-from gan2shape_jax.run.recipe import ready
+from gan2shape_jax.plan import runtime
+from gan2shape_jax.plan.recipe import ready
+from gan2shape_jax.run import folder, images, joint, lift
 
 
 def run_experiment(config: ConfigDict, *, only: Sequence[str] | None = None) -> int:

@@ -42,11 +42,11 @@ from gan2shape_jax.io.data import inputs_of
 from gan2shape_jax.io.files import atomic_text, clear_leftovers, read_object, set_aside, spare_unreadable
 from gan2shape_jax.io.image_lists import stem_of
 from gan2shape_jax.io.output_folders import CHECKPOINTS, RUN, require_output_folder
+from gan2shape_jax.plan.identity import Identity, digest, identity_of, read_identity, resolve_auto
+from gan2shape_jax.plan.recipe import Plan
 from gan2shape_jax.results import AWAITS, examine, load_metrics
 from gan2shape_jax.run import hosts, lock
 from gan2shape_jax.run.hosts import ALONE, Team
-from gan2shape_jax.run.identity import Identity, digest, identity_of, read_identity, resolve_auto
-from gan2shape_jax.run.recipe import Plan
 from gan2shape_jax.training.resume import INPUTS, Decision, Existing, Requested, State, decide
 
 TRAINED = ("networks.safetensors", "history.json", "history.csv")

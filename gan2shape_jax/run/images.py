@@ -33,6 +33,8 @@ from gan2shape_jax.method.state import PreparedImage
 from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.networks.modules import param_shapes
 from gan2shape_jax.photos import explain, judge
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.runtime import cadence_of, release_freed_memory
 from gan2shape_jax.results import (
     AWAITS,
     Projection,
@@ -45,10 +47,8 @@ from gan2shape_jax.results import (
     write_table,
 )
 from gan2shape_jax.results.outputs import BY_GAN, undrawn_files
-from gan2shape_jax.run import inputs
 from gan2shape_jax.run.folder import Run, RunFolder, is_result
 from gan2shape_jax.run.report import Monitor
-from gan2shape_jax.run.runtime import cadence_of, release_freed_memory
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.resume import Decision

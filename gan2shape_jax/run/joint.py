@@ -23,11 +23,12 @@ from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.streams import run_key
 from gan2shape_jax.photos import explain, judge
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.runtime import cadence_of
 from gan2shape_jax.results import Projection
-from gan2shape_jax.run import hosts, inputs
+from gan2shape_jax.run import hosts
 from gan2shape_jax.run.folder import Run
 from gan2shape_jax.run.images import FAILURES, RunContext, WorkItems, failures_of, run_context, write_predictions
-from gan2shape_jax.run.runtime import cadence_of
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.devices import padding_note
 from gan2shape_jax.training.resume import Requested

@@ -36,10 +36,11 @@ from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.streams import Stream, key_of
+from gan2shape_jax.plan import inputs
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8, write_png
 from gan2shape_jax.results.views import draw_sample_sheet
-from gan2shape_jax.run import hosts, inputs, joint
+from gan2shape_jax.run import hosts, joint
 from gan2shape_jax.run.folder import DETAIL, Run
 from gan2shape_jax.run.images import RunContext, run_context
 from gan2shape_jax.stylegan2 import Architecture

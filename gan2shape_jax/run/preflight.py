@@ -26,10 +26,11 @@ from gan2shape_jax.io.image_lists import names_of
 from gan2shape_jax.io.required_files import absent_of_images, perceptual_distances, require_files, require_images
 from gan2shape_jax.method import models, perceptual, prior
 from gan2shape_jax.photos import explain
-from gan2shape_jax.run import images, inputs, joint
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.identity import resolve_auto
+from gan2shape_jax.plan.recipe import Plan, resolve
+from gan2shape_jax.run import images, joint
 from gan2shape_jax.run.folder import require_usable
-from gan2shape_jax.run.identity import resolve_auto
-from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import network_files, shared
 

@@ -14,8 +14,8 @@ from gan2shape_jax.apps import sample as program
 from gan2shape_jax.apps.sample import name_of
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.io import data, image_lists, required_files
-from gan2shape_jax.run import inputs
-from gan2shape_jax.run.recipe import resolve
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import resolve
 
 _COUNT = 3
 _HALF_A_LEVEL = 0.5 / 127.5  # what rounding to 8 bits may change

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 
 from gan2shape_jax.method import models
+from gan2shape_jax.plan.identity import identity_of
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.identity import identity_of
 from gan2shape_jax.training import network_files
 from helpers.plain_result import plain_result
 from helpers.tiny import asset, images_of, tiny_config

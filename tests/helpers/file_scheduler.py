@@ -7,7 +7,7 @@ _TOGETHER = (
     "tests/training/test_loop.py",
     "tests/interface/test_reconstruct.py",
     "tests/run/test_experiment.py",
-    "tests/run/test_identity.py",
+    "tests/plan/test_identity.py",
     "tests/method/test_iteration.py",
 )
 # None of these is to be left for the end; the others take less than half a minute each (docs/reports/test_suite.md).

@@ -22,7 +22,7 @@ import optax  # noqa: E402
 from gan2shape_jax.method import models  # noqa: E402
 from gan2shape_jax.method.iteration import optimizer  # noqa: E402
 from gan2shape_jax.method.state import Context, Iteration, TrainState  # noqa: E402
-from gan2shape_jax.run.recipe import RECIPES  # noqa: E402
+from gan2shape_jax.plan.recipe import RECIPES  # noqa: E402
 from gan2shape_jax.training import devices as devices_lib  # noqa: E402
 from gan2shape_jax.training import shared as shared_lib  # noqa: E402
 from helpers.tiny import asset, images_of, tiny_config  # noqa: E402

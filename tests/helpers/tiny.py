@@ -16,9 +16,9 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.main import main
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import PreparedImage
-from gan2shape_jax.run import inputs
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import resolve
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.recipe import resolve
 from gan2shape_jax.stylegan2 import weights
 from helpers.command_line import overrides
 

@@ -43,8 +43,8 @@ from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.state import Context, Iteration, TrainState, initial_state
 from gan2shape_jax.method.step1 import Step1Cache
 from gan2shape_jax.method.streams import Stream, key_of
-from gan2shape_jax.run import inputs
-from gan2shape_jax.run.recipe import RECIPES, resolve
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import RECIPES, resolve
 from gan2shape_jax.training import devices, shared, task
 
 _EVERYWHERE, _EACH = PartitionSpec(), PartitionSpec(devices.AXIS)

@@ -127,7 +127,7 @@ def test_programs_that_are_kept_are_read_without_a_word(tmp_path):
         "import sys, gan2shape_jax as g2s\n"
         "g2s.depth_errors\n"
         "import jax, jax.numpy as jnp\n"
-        "from gan2shape_jax.run import runtime\n"
+        "from gan2shape_jax.plan import runtime\n"
         "runtime.keep_programs(sys.argv[1])\n"
         "jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((64, 64))).block_until_ready()\n"
     )

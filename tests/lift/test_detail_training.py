@@ -23,9 +23,10 @@ from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.streams import Stream
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import RECIPES, resolve
 from gan2shape_jax.results import load_metrics
-from gan2shape_jax.run import experiment, inputs, lift
-from gan2shape_jax.run.recipe import RECIPES, resolve
+from gan2shape_jax.run import experiment, lift
 from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher

@@ -29,11 +29,12 @@ from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.photos.judge import MEASURES
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import RECIPES, resolve
 from gan2shape_jax.results import load, load_metrics
-from gan2shape_jax.run import experiment, inputs, joint, preflight
+from gan2shape_jax.run import experiment, joint, preflight
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.images import Trainer
-from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.loop import Cadence, Watcher
 from gan2shape_jax.training.task import OneImage

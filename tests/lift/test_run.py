@@ -14,9 +14,10 @@ from gan2shape_jax.io.files import sha256
 from gan2shape_jax.lift import model_file
 from gan2shape_jax.lift import task as lift
 from gan2shape_jax.method import pose_edit
-from gan2shape_jax.run import experiment, inputs, preflight
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import resolve
+from gan2shape_jax.run import experiment, preflight
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.recipe import resolve
 
 pytestmark = pytest.mark.heavy  # whole lifts
 

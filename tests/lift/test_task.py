@@ -19,9 +19,9 @@ from gan2shape_jax.method.pose_edit import LatentPoseEdit
 from gan2shape_jax.method.reconstruction import Prediction
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.streams import Stream
-from gan2shape_jax.run import inputs
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import RECIPES, resolve
 from gan2shape_jax.run import lift as lift_run
-from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 from gan2shape_jax.training import loop
 from gan2shape_jax.training.loop import Cadence, Watcher

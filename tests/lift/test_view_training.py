@@ -9,8 +9,8 @@ from helpers.tiny import tiny_lift
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.lift import model_file, samples, view_training
 from gan2shape_jax.method import models
-from gan2shape_jax.run import inputs
-from gan2shape_jax.run.recipe import resolve
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import resolve
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from gan2shape_jax.lift import model_file
 from gan2shape_jax.method import models, pose_edit, projection, sampling, step3
 from gan2shape_jax.method.settings import changed
 from gan2shape_jax.method.state import Context, Iteration, initial_state
-from gan2shape_jax.run.recipe import resolve
+from gan2shape_jax.plan.recipe import resolve
 from gan2shape_jax.stylegan2.flip_subspace import FlipSubspace
 from gan2shape_jax.stylegan2.latents import sample_w
 

@@ -21,7 +21,7 @@ from gan2shape_jax.photos.judge import (
     remarks,
     trust_bytes,
 )
-from gan2shape_jax.run.recipe import resolve
+from gan2shape_jax.plan.recipe import resolve
 
 _RECORD = TrustRecord(
     usual_error=np.full((8, 8), 0.01, np.float32),

@@ -27,8 +27,9 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
+from gan2shape_jax.plan import inputs
 from gan2shape_jax.results import surface
-from gan2shape_jax.run import experiment, inputs, interrupt
+from gan2shape_jax.run import experiment, interrupt
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint
 

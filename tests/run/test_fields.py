@@ -35,12 +35,13 @@ from gan2shape_jax.method.state import Example, PreparedImage, TrainState
 from gan2shape_jax.method.step3 import STEP3
 from gan2shape_jax.networks import parsing
 from gan2shape_jax.photos import explain
-from gan2shape_jax.run import inputs, joint, runtime
+from gan2shape_jax.plan import inputs, runtime
+from gan2shape_jax.plan.identity import resolve_auto
+from gan2shape_jax.plan.recipe import Plan, resolve
+from gan2shape_jax.run import joint
 from gan2shape_jax.run.folder import require_independent
 from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.run.identity import resolve_auto
 from gan2shape_jax.run.images import no_gan_because
-from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.stylegan2 import inversion
 
 _OTHER_TUPLES = {

@@ -27,14 +27,14 @@ from gan2shape_jax.io.output_folders import CHECKPOINTS, MARKER, RUN, mark
 from gan2shape_jax.main import main
 from gan2shape_jax.method import models
 from gan2shape_jax.method.state import TrainState
+from gan2shape_jax.plan.identity import identity_of, resolve_auto
+from gan2shape_jax.plan.recipe import Plan, resolve
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import experiment, lock, preflight
 from gan2shape_jax.run import folder as run_folder
 from gan2shape_jax.run.folder import RunFolder, require_apart, require_no_pattern
 from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.run.identity import identity_of, resolve_auto
 from gan2shape_jax.run.lock import hold
-from gan2shape_jax.run.recipe import Plan, resolve
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.checkpoint import Checkpoints
 from gan2shape_jax.training.resume import Existing

@@ -23,12 +23,12 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.config import apply_overrides
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.plan.recipe import resolve
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import folder as run_folder
 from gan2shape_jax.run import hosts
 from gan2shape_jax.run.folder import RunFolder
 from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.run.recipe import resolve
 
 NAMES = ("001.png", "005.png", "006.png")
 LITTLE = {"names": NAMES, "outputs__turntable_frames": 2}

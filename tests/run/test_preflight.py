@@ -22,7 +22,8 @@ from gan2shape_jax.io.output_folders import RUN, mark
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.main import main
 from gan2shape_jax.method import prior
-from gan2shape_jax.run import experiment, inputs, joint, preflight
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.run import experiment, joint, preflight
 from gan2shape_jax.run.preflight import examine
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import shared

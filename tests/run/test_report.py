@@ -23,13 +23,13 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import make_schedule
 from gan2shape_jax.method.state import initial_state
 from gan2shape_jax.photos import explain, judge
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.identity import identity_of
+from gan2shape_jax.plan.recipe import resolve
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import images as run_images
-from gan2shape_jax.run import inputs
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.identity import identity_of
 from gan2shape_jax.run.images import WorkItems
-from gan2shape_jax.run.recipe import resolve
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.resume import Decision

@@ -25,9 +25,9 @@ from gan2shape_jax.io.files import remove_folder
 from gan2shape_jax.method import models
 from gan2shape_jax.method.schedule import STEPS, Phase, make_schedule
 from gan2shape_jax.method.state import TrainState
-from gan2shape_jax.run import inputs
+from gan2shape_jax.plan import inputs
+from gan2shape_jax.plan.recipe import RECIPES, resolve
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.training import loop
 from gan2shape_jax.training import task as task_lib
 from gan2shape_jax.training.checkpoint import Checkpoints

@@ -20,9 +20,9 @@ from jax.flatten_util import ravel_pytree
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.state import Context, initial_state
+from gan2shape_jax.plan.recipe import RECIPES
 from gan2shape_jax.results import load
 from gan2shape_jax.run import experiment, joint
-from gan2shape_jax.run.recipe import RECIPES
 from gan2shape_jax.training import devices, loop
 from gan2shape_jax.training import shared as shared_lib
 from gan2shape_jax.training.loop import Cadence, Watcher

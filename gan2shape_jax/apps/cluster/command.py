@@ -38,12 +38,12 @@ from gan2shape_jax.photos import judge
 from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import NoDetectionError
 from gan2shape_jax.photos.pipeline import load_photo_model, load_refiner
+from gan2shape_jax.plan.identity import digest, identity_of
 from gan2shape_jax.results import Entry, Row, in_pages, page_name, page_text, print_table, write_table
 from gan2shape_jax.results.outputs import FRAGMENT
 from gan2shape_jax.results.page import DRAWINGS
 from gan2shape_jax.run import lock
 from gan2shape_jax.run.folder import is_result
-from gan2shape_jax.run.identity import digest, identity_of
 
 _AT_ONCE = 32  # files that are read, or removed
 _PRINTED = 50  # rows of the table that are printed

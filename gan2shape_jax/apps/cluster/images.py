@@ -35,7 +35,8 @@ def run_images(config: ConfigDict) -> int:
         alone = "images that are predicted or trained independently of each other"
         raise ConfigError(f"--cluster ray is for {alone} (config.recipe, config.schedule.reset_weight)")
     engine.require_ray()
-    from gan2shape_jax.run import folder, recipe  # which import JAX
+    from gan2shape_jax.plan import recipe
+    from gan2shape_jax.run import folder  # which import JAX
     from gan2shape_jax.run.images import WorkItems
 
     plan, names = recipe.ready(config)

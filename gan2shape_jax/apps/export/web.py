@@ -44,8 +44,8 @@ from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import BORDER_WEIGHT, on_border
 from gan2shape_jax.networks.layers import EPSILON, LEAK, Layer
 from gan2shape_jax.photos import explain, judge, texture
+from gan2shape_jax.plan.recipe import resolve
 from gan2shape_jax.results import surface
-from gan2shape_jax.run.recipe import resolve
 
 if TYPE_CHECKING:
     import onnx

@@ -60,10 +60,10 @@ from gan2shape_jax.photos.find import (
     subjects_of,
 )
 from gan2shape_jax.photos.pipeline import PhotoModel, Refiner
+from gan2shape_jax.plan.identity import Identity, digest, identity_of, read_identity
 from gan2shape_jax.results import AWAITS, Reconstruction
 from gan2shape_jax.results.pictures import encoded
 from gan2shape_jax.run.folder import RunFolder, is_result
-from gan2shape_jax.run.identity import Identity, digest, identity_of, read_identity
 from gan2shape_jax.run.images import FAILURES, WorkItems, failures_of, redraw
 from gan2shape_jax.run.report import Monitor
 from gan2shape_jax.training.resume import Decision, Existing, Requested, decide

@@ -26,11 +26,11 @@ from gan2shape_jax.photos import together
 from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.photos.together import Gathered, Shot, Source
+from gan2shape_jax.plan.identity import identity_of, read_identity
 from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.results.pictures import encoded, strip
 from gan2shape_jax.run import images
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.identity import identity_of, read_identity
 from gan2shape_jax.training.resume import Decision, Existing, Requested, decide
 
 _FRAMED = 320  # pixels per side of a photograph in the drawing of all

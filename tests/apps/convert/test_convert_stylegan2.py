@@ -16,7 +16,7 @@ from gan2shape_jax.apps.convert.stylegan2 import convert, read_checkpoint
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.checkpoints import read_checkpoint as read_content
-from gan2shape_jax.run import inputs
+from gan2shape_jax.plan import inputs
 from gan2shape_jax.stylegan2 import inversion
 
 torch = pytest.importorskip("torch")

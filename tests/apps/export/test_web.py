@@ -25,8 +25,8 @@ from gan2shape_jax.method import factors, models
 from gan2shape_jax.photos import explain
 from gan2shape_jax.photos.find import find
 from gan2shape_jax.photos.pipeline import load_photo_model
+from gan2shape_jax.plan.recipe import resolve
 from gan2shape_jax.results import surface
-from gan2shape_jax.run.recipe import resolve
 
 _ROOT = pathlib.Path(__file__).parents[3]
 _WEB = _ROOT / "gan2shape_jax/assets/web"

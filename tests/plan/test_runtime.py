@@ -14,7 +14,8 @@ from helpers.tiny import tiny_config
 
 from gan2shape_jax.errors import Terminated
 from gan2shape_jax.io.bundled import cache
-from gan2shape_jax.run import interrupt, runtime
+from gan2shape_jax.plan import runtime
+from gan2shape_jax.run import interrupt
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 

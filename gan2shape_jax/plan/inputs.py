@@ -24,8 +24,8 @@ from gan2shape_jax.method.frozen import build as build_frozen
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.method.state import Example, PreparedImage
 from gan2shape_jax.method.streams import FIXED_SEED, Stream, key_of, run_key
+from gan2shape_jax.plan.recipe import Plan
 from gan2shape_jax.results.pictures import to_uint8
-from gan2shape_jax.run.recipe import Plan
 from gan2shape_jax.stylegan2 import Architecture, inversion
 from gan2shape_jax.training import network_files
 

@@ -34,7 +34,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.files import content_of, read_object
 from gan2shape_jax.networks import modules, precision
-from gan2shape_jax.run.recipe import RECIPES, Recipe
+from gan2shape_jax.plan.recipe import RECIPES, Recipe
 
 # Fields whose value may be left to the program, and what says so: a run goes on with the values that it began with.
 AUTO_FIELDS = {

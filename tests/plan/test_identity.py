@@ -13,10 +13,10 @@ from gan2shape_jax.config.schema import fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.output_folders import RUN, mark
+from gan2shape_jax.plan.identity import digest, identity_of, read_identity, resolve_auto
+from gan2shape_jax.plan.recipe import RECIPES, resolve
 from gan2shape_jax.run import experiment
 from gan2shape_jax.run.folder import RunFolder, opened, require_usable
-from gan2shape_jax.run.identity import digest, identity_of, read_identity, resolve_auto
-from gan2shape_jax.run.recipe import RECIPES, resolve
 from gan2shape_jax.training import checkpoint
 from gan2shape_jax.training.resume import Requested, differences
 
