@@ -46,7 +46,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-import chromium
 import cv2
 import jax.numpy as jnp
 import numpy as np
@@ -64,6 +63,10 @@ from gan2shape_jax.results import Reconstruction, build_solid, load, pictures, s
 from gan2shape_jax.results.solid import cut_surface
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(_ROOT / "tests"))
+
+from helpers import chromium  # noqa: E402
+
 PICTURES = _ROOT / "docs" / "pictures"
 _CELL = 110  # pixels
 _YAWS = (-50, -25, 0, 25, 50)

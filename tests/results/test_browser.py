@@ -10,11 +10,10 @@ import time
 
 import numpy as np
 import pytest
-from helpers import axe, several
+from helpers import axe, chromium, several
 from helpers.plain_result import plain_result
 from helpers.site import served_folder
 
-from benchmarks.pages import chromium
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.results import OutputOptions, Row, write_outputs, write_page

@@ -11,12 +11,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import trimesh
-from helpers import axe
+from helpers import axe, chromium
 from helpers.site import served_folder
 from PIL import ExifTags, Image, ImageFilter, ImageOps
 
 import gan2shape_jax
-from benchmarks.pages import chromium
 from gan2shape_jax.apps.export import command, web
 from gan2shape_jax.detection import detector
 from gan2shape_jax.errors import UserError

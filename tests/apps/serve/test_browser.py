@@ -12,13 +12,12 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers import axe
+from helpers import axe, chromium
 from helpers.placed import placed
 from helpers.served import served
 from PIL import Image
 
 import gan2shape_jax
-from benchmarks.pages import chromium
 from gan2shape_jax.apps.photo.folder import Request, config_of, prepare
 from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.io.bundled import asset
