@@ -151,7 +151,8 @@ def application(
         return result_response(visits, token, folder, name, download=download is not None)
 
     blocks = page.Page(visits, worker, limits, kinds=kinds).blocks
-    app.add_middleware(Guard, folder=folder, limits=limits, handlers=blocks.fns)
+    handlers = {number: functools.partial(page.takes, handler) for number, handler in blocks.fns.items()}
+    app.add_middleware(Guard, folder=folder, limits=limits, handlers=handlers)
     if local:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     fonts = ["system-ui", "sans-serif"]  # the reader's own: none is requested from elsewhere
@@ -187,7 +188,7 @@ def serve(models: Sequence[str], kinds: dict[str, str], door: socket.socket, lim
     """
     import uvicorn
 
-    from gan2shape_jax.apps.serve.guard import limited_connections
+    from gan2shape_jax.apps.serve.guard import forwarded, limited_connections
 
     host, port = door.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -196,10 +197,9 @@ def serve(models: Sequence[str], kinds: dict[str, str], door: socket.socket, lim
         worker = Worker(performer, *models, limits=limits)
         visits = Visits(folder, limits)
         app = application(folder, visits, worker, limits, kinds=kinds, local=ipaddress.ip_address(host).is_loopback)
-        config = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=_FAREWELL_S, proxy_headers=True, server_header=False
-        )
-        config.http = limited_connections(config.forwarded_allow_ips, _WAITING)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_FAREWELL_S, server_header=False)
+        trusted, config.proxy_headers = config.forwarded_allow_ips, False  # `forwarded` is in uvicorn's place
+        config.app, config.http = forwarded(app, trusted), limited_connections(trusted, _WAITING)
         config.ws, config.backlog = "none", _WAITING
         tidying = asyncio.create_task(_tidy(visits))
         try:

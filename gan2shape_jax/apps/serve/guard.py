@@ -14,11 +14,11 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import AsyncIterator, Container, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -44,8 +44,13 @@ _TURNS = 3
 _SILENT_S = 10.0  # after which a connection without a new request is closed, up to twice this long
 _TELLING = ("application/json", "text/event-stream", "text/html")  # the answers that may name files
 UPLOAD = "/gradio_api/upload"
-# Where the page posts to: queued work, and run/ for unqueued work. Gradio has further addresses.
-_POSTED = re.compile(r".*/(queue/join|run/\w+|cancel|reset)")
+# What the page asks for and where it posts to: queued work, and run/ for unqueued work. Gradio has further addresses.
+_ASKED = re.compile(
+    r"/|/(config|theme\.css|manifest\.json|favicon\.ico|robots\.txt)|/(assets|static|svelte|results)/.*"
+    r"|/gradio_api/(queue/data|upload_progress|file=(?P<file>.*))",
+    re.DOTALL,
+)
+_POSTED = re.compile(r"/gradio_api/(queue/join|run/\w+|cancel|reset)")
 # Scripts and pictures come only from here; a browser requests nothing from other servers.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -54,24 +59,25 @@ _POLICY = (
 )
 # Who may show the page, or a result, in a frame of theirs: nobody, but a Hugging Face Space is seen in one.
 FRAMED_BY = f"frame-ancestors 'self'{' https://huggingface.co' if 'SPACE_ID' in os.environ else ''}"
-# A file or another server's address embedded in an address here, which Gradio would serve or forward.
-_NAMED = re.compile(r"/(file=|file/|proxy=)(.*)", re.DOTALL)
+# By these a request tells under which name the page was asked for, which Gradio believes.
+_FORWARDED = (b"x-forwarded-", b"x-gradio-server")
+Takes = Callable[[Any, Any], bool]  # whether a handler can be called with such data, and such data of the event
 
 
 class Guard(BaseHTTPMiddleware):
     """Passes requests to an application, or refuses them."""
 
-    def __init__(self, app: ASGIApp, folder: pathlib.Path, limits: Limits, handlers: Container[int]):
+    def __init__(self, app: ASGIApp, folder: pathlib.Path, limits: Limits, handlers: Mapping[int, Takes]):
         """Guards an application whose uploads are in `folder`/uploads, as Gradio's pictures are.
 
-        `handlers` are the numbers of what the page may have done.
+        `handlers` are what the page may have done, by number.
         """
         super().__init__(app)
         self._folder, self._limits, self._handlers = folder, limits, handlers
         self._open: collections.Counter[str] = collections.Counter()  # requests by visitor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request; a body that comes too slowly is taken for one that was broken off."""
+        """Answers a request; a body that comes too slowly, or is longer than announced, counts as broken off."""
         if scope["type"] != "http":
             return await super().__call__(scope, receive, send)
         visitor = visitor_of(scope.get("client"))
@@ -79,7 +85,7 @@ class Guard(BaseHTTPMiddleware):
             return await PlainTextResponse("Too many requests: try again later.", 429)(scope, receive, send)
         self._open[visitor] += 1
         try:
-            await super().__call__(scope, _paced(receive), send)
+            await super().__call__(scope, _received(receive, _announced(scope)), send)
         finally:
             self._open[visitor] -= 1
             if not self._open[visitor]:
@@ -93,7 +99,8 @@ class Guard(BaseHTTPMiddleware):
                 return refusal
             response = await call_next(request)
         except ClientDisconnect:
-            return PlainTextResponse("This upload was too slow.", 408, headers={"Connection": "close"})
+            refusal = "This request was too slow, or longer than it said."
+            return PlainTextResponse(refusal, 408, headers={"Connection": "close"})
         response.headers.setdefault("content-security-policy", _POLICY + FRAMED_BY)
         if response.headers.get("content-type", "").startswith(_TELLING):
             del response.headers["content-length"]
@@ -109,28 +116,30 @@ class Guard(BaseHTTPMiddleware):
         path = request.scope["path"].rstrip("/")
         if max(len(request.scope["path"]), len(request.scope["query_string"])) > _MOST_QUERY:
             return PlainTextResponse("This address is too long.", 414)
-        if (named := _NAMED.search(path)) and not _lies_in(named[2], self._folder / "uploads"):
-            return PlainTextResponse("There is no such file here.", 404)
-        if path.endswith("/upload_progress"):  # Gradio's, which does not know of uploads here, and would wait for one
-            return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
-        if "/call/" in path:  # Gradio's for programs: what it cannot answer, it answers with an error of its own
-            return PlainTextResponse("This request is not one of the page's.", 403)
+        # Beside this header another length counts for nothing, and a body may have any.
+        if "transfer-encoding" in request.headers:
+            return PlainTextResponse("A request must state its length.", 411, headers={"Connection": "close"})
         if request.method in ("GET", "HEAD"):
+            asked = _ASKED.fullmatch(path or "/")
+            if not asked or (asked["file"] is not None and not _lies_in(asked["file"], self._folder / "uploads")):
+                return PlainTextResponse("There is no such file here.", 404)
+            if path.endswith("/upload_progress"):  # Gradio's does not know of uploads here, and would wait for one
+                return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
             return None
         if not _from_here(request.headers):
             return PlainTextResponse("This request comes from another site.", 403)
-        # A server passes on no more of a request than the length that it announces.
-        upload, length = path == UPLOAD, request.headers.get("content-length", "")
-        if not length.isdecimal():
-            return PlainTextResponse("A request must state its length.", 411)
-        if int(length) > (self._limits.upload_bytes + _AROUND if upload else _MOST_OTHER):
+        upload, length = path == UPLOAD, _announced(request.scope)
+        if upload and length > self._limits.upload_bytes + _AROUND:
             return PlainTextResponse(f"At most {self._limits.upload_bytes / 1e6:g} MB are accepted at once.", 413)
+        if not upload and length > _MOST_OTHER:
+            return PlainTextResponse("This request is too long.", 413)
         if upload:
             return None
         shown, real = f'"{_PLACE}/'.encode(), b'"' + os.fsencode(self._folder) + b"/"
         request._body = (await request.body()).replace(shown, real)  # which the application gets
-        uploads, posted = self._folder / "uploads", _POSTED.fullmatch(path)
-        if not posted or not _is_modest(request._body, uploads, self._handlers, runs=posted[1].startswith("run/")):
+        posted, uploads = _POSTED.fullmatch(path), self._folder / "uploads"
+        starts = bool(posted) and posted[1] not in ("cancel", "reset")
+        if not posted or not _is_modest(request._body, uploads, self._handlers, starts=starts):
             return PlainTextResponse("This request is not one of the page's.", 403)
         return None
 
@@ -179,12 +188,18 @@ class Uploads:
                 self._visits.drop(token)
 
 
-def _paced(receive: Receive) -> Receive:
-    """Returns what receives a request, and takes it for broken off when its body comes too slowly."""
+def _announced(scope: Scope) -> int:
+    """Returns how many bytes a request's body has by its headers."""
+    length = Headers(scope=scope).get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
+def _received(receive: Receive, announced: int) -> Receive:
+    """Returns what receives a request, and takes it for broken off when its body comes too slowly or is too long."""
     now = asyncio.get_running_loop().time
     began, received, whole = now(), 0, False
 
-    async def paced() -> Message:
+    async def checked() -> Message:
         nonlocal received, whole
         if whole:
             return await receive()
@@ -195,9 +210,9 @@ def _paced(receive: Receive) -> Receive:
             return {"type": "http.disconnect"}
         received += len(message.get("body", b""))
         whole = message["type"] != "http.request" or not message.get("more_body", False)
-        return message
+        return message if received <= announced else {"type": "http.disconnect"}
 
-    return paced
+    return checked
 
 
 def _from_here(headers: Mapping[str, str]) -> bool:
@@ -211,27 +226,59 @@ def _from_here(headers: Mapping[str, str]) -> bool:
     return "origin" not in headers or headers["origin"].partition("://")[2] in hosts
 
 
-def _is_modest(body: bytes, uploads: pathlib.Path, handlers: Container[int], *, runs: bool) -> bool:
-    """Returns whether a request names only files in the upload folder, handlers, and pages and jobs by short names.
+def _is_modest(body: bytes, uploads: pathlib.Path, handlers: Mapping[int, Takes], *, starts: bool) -> bool:
+    """Returns whether a request names only files in the upload folder, and pages and jobs by short names.
 
-    `runs` says whether it has to name a handler.
+    One that `starts` something has to name a handler, and to give it what it takes.
     """
     pairs = list[tuple[str, Any]]()
+
+    def collected(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs.extend(members)
+        return dict(members)
+
     try:
-        json.loads(body or b"null", object_pairs_hook=pairs.extend)
+        request = json.loads(body or b"{}", object_pairs_hook=collected)
     except (ValueError, RecursionError):
         return False
     names = (value for key, value in pairs if key in ("session_hash", "event_id") and value is not None)
-    short = all(isinstance(name, str) and len(name) <= _LONGEST for name in names)
-    numbers = [value for key, value in pairs if key == "fn_index"]
-    known = all(isinstance(number, int) and number in handlers for number in numbers) and (numbers or not runs)
-    return bool(short and known) and all(_lies_in(value, uploads) for key, value in pairs if key == "path")
+    if not isinstance(request, dict) or not all(isinstance(name, str) and len(name) <= _LONGEST for name in names):
+        return False
+    if (starts or "fn_index" in request) and not _is_handler(number := request.get("fn_index"), handlers):
+        return False
+    if starts and not handlers[number](request.get("data"), request.get("event_data")):
+        return False
+    return all(_lies_in(value, uploads) for key, value in pairs if key == "path")
+
+
+def _is_handler(number: Any, handlers: Mapping[int, Takes]) -> bool:
+    return type(number) is int and number in handlers
 
 
 def _lies_in(path: Any, folder: pathlib.Path) -> bool:
     """Returns whether a path is that of a file in a folder; only absolute paths count, never addresses."""
     inside = isinstance(path, str) and os.path.isabs(path) and os.path.isfile(path)
     return inside and pathlib.Path(path).resolve().is_relative_to(folder.resolve())
+
+
+def forwarded(app: ASGIApp, trusted: list[str] | str) -> ASGIApp:
+    """Returns an application behind proxies, whose addresses are `trusted`, as uvicorn knows them.
+
+    Of theirs alone it is believed whom a request comes from, by which protocol, and, where the server's owner has
+    named them, under which name the page is known to browsers: Gradio puts that into the page.
+    """
+    behind = ProxyHeadersMiddleware(cast(Any, app), trusted)
+    named = "FORWARDED_ALLOW_IPS" in os.environ
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            peer = scope.get("client")
+            believed = peer and peer[0] in behind.trusted_hosts
+            hidden = (b"x-gradio-server", *(() if named else (b"x-forwarded-host",))) if believed else _FORWARDED
+            scope["headers"] = [pair for pair in scope["headers"] if not pair[0].startswith(hidden)]
+        await behind(cast(Any, scope), receive, cast(Any, send))
+
+    return call
 
 
 def limited_connections(trusted: list[str] | str, waiting: int) -> type[asyncio.Protocol]:

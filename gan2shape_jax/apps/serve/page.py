@@ -72,6 +72,7 @@ new MutationObserver(() => {
 </script>"""
 _PAGES = 500  # of which Gradio remembers what it has shown, some 70 kB each
 _TURN = 180.0  # degrees
+_FAR = 1e9  # no place or size of the page's is so large, and JSON has whole numbers larger than any float
 _LEAST_SIDE = 16.0  # pixels of a crop
 _LARGEST_SIDE = 1.5  # as a multiple of the photo's longer side
 _CROP_SIDE = 256  # pixels of the preview
@@ -168,12 +169,14 @@ class Page:
         pictures = [self.drawing, self.crop]
         everything = [*state, *results, self.chooser, self.refine, self.together, self.numbers]
         everything += [self.which, *self.box, *pictures]
-        at_once: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-        queued: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+        # Of values that no page sends, Gradio's own preprocessing would write a traceback for each.
+        every: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
+        at_once: dict[str, Any] = every | {"queue": False}
+        queued: dict[str, Any] = every | {"concurrency_limit": None}
         begun = [self.photo.upload, self.model.input]
         framing = gr.on(begun, self.waits, None, state, **at_once)
         running = self.go.click(self.waits, None, state, **at_once)
-        framing = framing.then(self.photo_framed, [self.photo, self.model], everything, preprocess=False, **queued)
+        framing = framing.then(self.photo_framed, [self.photo, self.model], everything, **queued)
         running = running.then(
             self.reconstructed, [*self.box, self.refine, self.together], [*state, *results], **queued
         )
@@ -251,7 +254,7 @@ class Page:
         """Moves the crop to another of the objects found."""
         if (visit := self._framed(request)) is None:
             return {self.drawing: gr.skip()}
-        box = _rounded(_boxes(visit)[int(which or 1) - 1])
+        box = _rounded(_boxes(visit)[_chosen(visit, which)])
         return dict(zip(self.box, box, strict=True)) | self._pictures(visit, which)
 
     @_reported
@@ -262,8 +265,8 @@ class Page:
         if (visit := self._framed(request)) is None:
             return {self.drawing: gr.skip()}
         factor = visit.facts["width"] / self._pictures(visit, "1")[self.drawing].width
-        x, y = (round((place + 0.5) * factor) for place in event.index)
-        return {self.box[0]: x, self.box[1]: y} | self._pictures(visit, which, CropBox(x, y, side, roll))
+        x, y = (round((place + 0.5) * factor) for place in _numbers(event.index, 2))
+        return {self.box[0]: x, self.box[1]: y} | self._pictures(visit, which, _entered(visit, x, y, side, roll))
 
     @_reported
     async def crop_changed(
@@ -271,7 +274,9 @@ class Page:
     ) -> Updates:
         """Draws a crop that was changed."""
         visit = self._framed(request)
-        return self._pictures(visit, which, CropBox(x, y, side, roll)) if visit else {self.drawing: gr.skip()}
+        if visit is None:
+            return {self.drawing: gr.skip()}
+        return self._pictures(visit, which, _entered(visit, x, y, side, roll))
 
     async def reconstructed(
         self, x: float, y: float, side: float, roll: float, refine: bool, together: bool, request: gr.Request
@@ -286,9 +291,9 @@ class Page:
             if len(visit.photos) > 1:
                 chosen["together"] = bool(together)
             else:
-                entered = CropBox(x, y, side, roll)
+                entered = _entered(visit, x, y, side, roll)
                 box = next((box for box in _boxes(visit) if _rounded(box) == _rounded(entered)), entered)  # not rounded
-                chosen |= {"box": dataclasses.astuple(box), "refine": refine}
+                chosen |= {"box": dataclasses.astuple(box), "refine": bool(refine)}
             folder = visit.new_folder("result")
             base, done, shown = f"results/{visit.folder.name}/{folder.name}", dict[str, Any](), 0
             yield {self.files: "", self.frame: ""}
@@ -380,12 +385,9 @@ class Page:
 
     def _choice(self, facts: dict[str, Any]) -> Updates:
         """The objects, and the sliders with their limits."""
-        x, y, side, roll = _rounded(CropBox(**facts["boxes"][0]))
-        width, height = facts["width"], facts["height"]
         numbers = [str(number + 1) for number in range(len(facts["boxes"]))]
-        largest = max(round(_LARGEST_SIDE * max(width, height)), side)
-        sliders = [gr.update(maximum=width, value=x), gr.update(maximum=height, value=y)]
-        sliders += [gr.update(minimum=min(_LEAST_SIDE, side), maximum=largest, value=side), gr.update(value=roll)]
+        values = zip(_bounds(facts), _rounded(CropBox(**facts["boxes"][0])), strict=True)
+        sliders = [gr.update(minimum=low, maximum=high, value=value) for (low, high), value in values]
         shown = {part: gr.update(visible=True) for part in (self.chooser, self.numbers)}
         label = f"Take a few more minutes and fit {facts['refines']} to the photo"
         shown[self.refine] = gr.update(label=label, visible=True)
@@ -397,7 +399,7 @@ class Page:
         assert visit.frame is not None
         with Image.open(visit.frame / jobs.PREVIEW) as picture:  # which the worker has written
             preview = np.asarray(picture.convert("RGB"))
-        boxes, chosen, factor = _boxes(visit), int(which or 1) - 1, preview.shape[1] / visit.facts["width"]
+        boxes, chosen, factor = _boxes(visit), _chosen(visit, which), preview.shape[1] / visit.facts["width"]
         boxes[chosen] = box or boxes[chosen]
         scaled = [scaled_box(box, factor) for box in boxes]
         crop = Image.fromarray(sample_crop(preview, scaled[chosen], _CROP_SIDE))
@@ -436,6 +438,57 @@ def _boxes(visit: Visit) -> list[CropBox]:
 
 def _rounded(box: CropBox) -> list[Any]:
     return [round(box.x), round(box.y), round(box.side), round((box.roll_deg + _TURN) % (2 * _TURN) - _TURN)]
+
+
+def _bounds(facts: dict[str, Any]) -> list[tuple[float, float]]:
+    """Returns the least and the largest value of each slider, for a photo and the objects found in it."""
+    x, y, side, _ = zip(*(_rounded(CropBox(**box)) for box in facts["boxes"]), strict=True)
+    width, height = facts["width"], facts["height"]
+    largest = round(_LARGEST_SIDE * max(width, height))
+    sides = (min(_LEAST_SIDE, *side), max(largest, *side))
+    return [(min(0, *x), max(width, *x)), (min(0, *y), max(height, *y)), sides, (-_TURN, _TURN)]
+
+
+def _entered(visit: Visit, *values: Any) -> CropBox:
+    """Returns the square of the sliders' values; raises `UserError` if these are not within their bounds."""
+    within = zip(_numbers(values, 4), _bounds(visit.facts), strict=True)
+    if not all(low <= value <= high for value, (low, high) in within):
+        raise UserError("this square is not in the photo, or too small or too large: move it again")
+    return CropBox(*values)
+
+
+def _chosen(visit: Visit, which: Any) -> int:
+    """Returns the index of the object that is chosen; raises `UserError` if there is none of that number."""
+    numbers = [str(number + 1) for number in range(len(visit.facts["boxes"]))]
+    if (which or "1") not in numbers:
+        raise UserError("there is no such object in this photo: choose one of those found")
+    return numbers.index(which or "1")
+
+
+def _numbers(values: Any, count: int) -> list[float]:
+    """Returns so many numbers; raises `UserError` if they are something else."""
+    right = isinstance(values, list | tuple) and len(values) == count
+    if not right or not all(isinstance(value, int | float) and abs(value) < _FAR for value in values):
+        raise UserError("a square is given by finite numbers: move it again")
+    return [*values]
+
+
+def takes(handler: Any, data: Any, event: Any) -> bool:
+    """Returns whether Gradio can call a handler of the page, of `Blocks.fns`, with such data and event.
+
+    Of anything else it would write a traceback. Only files are structures; what single values mean, handlers check.
+    """
+    if not isinstance(data, list) or len(data) != len(handler.inputs):
+        return False
+    for component, value in zip(handler.inputs, data, strict=True):
+        if isinstance(component, gr.File):
+            try:
+                component.data_model.model_validate([] if value is None else value)
+            except ValueError:
+                return False
+        elif isinstance(value, dict | list):
+            return False
+    return not handler.collects_event_data or (isinstance(event, dict) and {"index", "value"} <= event.keys())
 
 
 def note(text: str) -> str:

@@ -197,3 +197,54 @@ def test_a_full_disk_is_a_sentence_and_nothing_stays(tmp_path, monkeypatch):
             answer = client.post("/gradio_api/upload", files={"files": ("me.png", io.BytesIO(b"photo"))})
         assert answer.status_code == 507 and "the disk is full" in answer.text and "/srv" not in answer.text
         assert not visits._uploads and list((folder / "uploads").iterdir()) == []
+
+
+_WRONG = [
+    ("crop_changed", ["1", None, 1, 1, 1]),
+    ("crop_changed", ["1", {}, 1, 1, 1]),
+    ("crop_changed", ["1", float("nan"), 1, 1, 1]),
+    ("crop_changed", ["1", 1, 1, 1e308, 1]),
+    ("crop_changed", ["1", 1, 1, 10**400, 1]),
+    ("crop_changed", ["9", 1, 1, 1, 1]),
+    ("crop_changed", [1, 1, 1, 1, 1]),
+    ("crop_changed", ["1", 1]),
+    ("object_chosen", [{"path": "x", "meta": {"_type": "gradio.FileData"}, "size": "x"}]),
+    ("photo_clicked", ["1", 32, 0]),
+    ("reconstructed", ["x", None, 30, 0, False, False]),
+    ("reconstructed", [1, 2, 3]),
+    ("photo_framed", [[{}], "people"]),
+    ("photo_framed", ["x", "people"]),
+    ("photo_framed", [None, 7]),
+]
+
+
+def test_values_that_no_page_sends_write_no_traceback_and_the_page_goes_on(tmp_path):
+    with (tmp_path / "log").open("w+") as log, served(tmp_path, Limits(), log=log) as server:
+        me = Visitor(server)
+        photo = {"path": json.loads(me.upload(("me.png", picture()))[1])[0], "meta": {"_type": "gradio.FileData"}}
+        assert me.join(me.number("photo_framed"), [[photo], "people"])[0] == 200
+        me.told()
+        for handler, data in _WRONG:
+            number = me.number(handler)
+            if handler in ("photo_framed", "reconstructed"):
+                if me.join(number, data)[0] == 200:
+                    assert "process_completed" in me.told()
+            else:
+                for event in (None, {"index": ["x", 10**400], "value": None}, {"index": [1]}):
+                    fields = {"fn_index": number, "session_hash": me.session, "event_data": event}
+                    assert me.post("run/predict", data=data, **fields)[0] in (200, 403)
+        assert me.visit() == ""
+        log.seek(0)
+        assert log.read() == ""
+
+
+def test_a_body_of_two_lengths_is_neither_stored_nor_kept_in_memory(server):
+    before, body = server.memory(), b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+    for place, kind in (("upload", "multipart/form-data; boundary=a"), ("queue/join", "application/json")):
+        head = f"POST /gradio_api/{place} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        with Visitor(server).connect() as line, contextlib.suppress(ConnectionError):
+            line.sendall(f"{head}Content-Length: 300\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+            for _ in range(100):
+                line.sendall(body)
+            raise AssertionError("all of it was taken")
+    assert server.memory() - before < 20 << 20
