@@ -133,6 +133,10 @@ def test_a_loss_of_ones_own_trains(face, config, gan, given):
         ({"true_depth": np.zeros((64, 64))}, "true_depth has values down to 0"),
         ({"seed": -1}, "config.seed is -1"),
         (
+            {"steps": {"step3": step3.STEP3}, "checkpoint_folder": "nowhere/kept"},
+            "checkpoint_folder is given with steps: checkpoints cannot tell whether a step has changed",
+        ),
+        (
             {"steps": {"step4": step3.STEP3}},
             "steps has step4: it must hold Steps by the names prior, step1, step2, step",
         ),
