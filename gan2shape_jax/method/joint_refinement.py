@@ -49,7 +49,8 @@ _GRAZING = 0.2  # cosine of the normal up to which nothing is seen well
 _DIM, _DARK, _ROBUST = 0.02, 0.003, 0.03  # shading and colours, at least; differences that count less, linear light
 _FIRST_ALBEDO = 0.3
 _BETTER = 0.997  # of the start's error in what is left out that a joint shape has at most: by noise it is 0.9995
-_STRANGE = 1.4  # of the median error of the others that is another object's
+# Log of the error over the others' median, less this times how much more alike the others are: another object's.
+_LIKENESS, _STRANGE = 1.5, 0.42
 
 
 class Joint(NamedTuple):
@@ -117,6 +118,7 @@ def reconstruct(
     camera: Camera,
     *,
     symmetric: bool,
+    likeness: Float[np.ndarray, " k"] | None = None,
     fit: Callable[..., Any] | None = None,
 ) -> Joint:
     """Returns one shape of the object in several pictures, or the start where these do not tell a better one.
@@ -130,6 +132,7 @@ def reconstruct(
       region: canonical mask in [0, 1], where the model knows the object; around it, colours of masked pictures count.
       camera: of all pictures.
       symmetric: whether the object's halves are alike.
+      likeness: correlation of each picture's object with the others', where something else than this fit tells it.
       fit: the function `fit` as it is to be called, such as one whose compiled programs are cached.
     """
     count = len(views)
@@ -139,8 +142,10 @@ def reconstruct(
     used = np.ones(count, bool)
     errors = _left_out(pictures, known, used, solved, symmetric=symmetric)
     if count > 2:
-        others = np.array([np.median(np.delete(errors[:, 0], k)) for k in range(count)])
-        strange = errors.min(axis=1) > _STRANGE * others
+        strange = _above_others(np.log(errors.min(axis=1)), np.log(errors[:, 0]))
+        if likeness is not None:
+            strange = strange - _LIKENESS * _above_others(likeness, likeness)
+        strange = strange > _STRANGE
         if strange.any() and (~strange).sum() > 1:
             used = ~strange
             errors = np.where(used[:, None], _left_out(pictures, known, used, solved, symmetric=symmetric), errors)
@@ -158,6 +163,11 @@ def reconstruct(
         spread_deg=float(np.degrees(np.ptp(found.views[:count][used][:, 1]))),
         errors=errors,
     )
+
+
+def _above_others(values: Float[np.ndarray, " k"], of: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """Returns how far each value is above the median of the others."""
+    return np.array([value - np.median(np.delete(of, k)) for k, value in enumerate(values)])
 
 
 def _left_out(

@@ -1,6 +1,6 @@
 """Frames of a video as photographs: sharp ones, spread evenly over its time, and of those the ones that differ in view.
 
-    pictures = frames("turn.mp4", most=48)             # [("turn-00m00.1s", Picture), ...]
+    pictures = frames("turn.mp4", most=48)             # [("00m00.1s", Picture), ...]
     kept = chosen(views, sharpness, most=12)           # once the object's view in each is known
 
 A video is decoded by OpenCV's FFmpeg behind the wall (`io.sandbox`): of the containers below only, and without opening
@@ -54,7 +54,7 @@ def is_video(path: str | os.PathLike[str]) -> bool:
 
 
 def frames(path: str | os.PathLike[str], most: int) -> list[tuple[str, Picture]]:
-    """Returns at most so many frames of a video, in the order of time, each with a name such as `turn-00m03.2s`.
+    """Returns at most so many frames of a video, in the order of time, each with its time such as `00m03.2s`.
 
     Time is divided evenly, and the sharpest of a few frames is taken of each stretch, turned as the file says; frames
     of more than 2048 pixels a side are shrunk. A long video is read by seeking, not by decoding all of it. Warns of one
@@ -77,10 +77,7 @@ def frames(path: str | os.PathLike[str], most: int) -> list[tuple[str, Picture]]
     decoded = run_limited(_decoded, str(path.resolve()), str(path), container, most, **limits)
     if len(decoded) == 1 < most:
         warnings.warn(f"video {path} has a single frame: it counts as one photo", stacklevel=2)
-    return [
-        (f"{path.stem}-{_clock(seconds)}", Picture(Image.fromarray(pixels), None, by, False))
-        for seconds, by, pixels in decoded
-    ]
+    return [(_clock(seconds), Picture(Image.fromarray(pixels), None, by, False)) for seconds, by, pixels in decoded]
 
 
 def _clock(seconds: float) -> str:

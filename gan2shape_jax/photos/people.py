@@ -32,7 +32,7 @@ def same_person(photos: Sequence[Sequence[Reconstruction]], sides: Sequence[Sequ
     if not photos:
         return [], True
     owner = np.repeat(np.arange(len(photos)), [len(each) for each in photos])
-    alike = _likeness([result for each in photos for result in each])
+    alike = likeness([result for each in photos for result in each])
     choices = dict(_choice(alike, owner, seed) for seed in range(len(owner)))
     largest = np.array([side / max(each) for each in sides for side in each])
     likely = [choice for choice, score in choices.items() if score > max(choices.values()) - _SURE]
@@ -40,7 +40,7 @@ def same_person(photos: Sequence[Sequence[Reconstruction]], sides: Sequence[Sequ
     return (taken - np.searchsorted(owner, np.arange(len(photos)))).tolist(), len(likely) == 1
 
 
-def _likeness(results: Sequence[Reconstruction]) -> Float[np.ndarray, "n n"]:
+def likeness(results: Sequence[Reconstruction]) -> Float[np.ndarray, "n n"]:
     """Returns the correlations of albedos, whose colours are relative to their means."""
     inside = np.mean([result.mask for result in results], axis=0) >= 0.5
     inside = ndimage.binary_dilation(inside, iterations=max(1, round(_AROUND * len(inside))))

@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -34,7 +34,7 @@ from gan2shape_jax.photos import judge, pipeline
 from gan2shape_jax.photos.explain import Predictor
 from gan2shape_jax.photos.find import LEAST_SIDE, Subject, find, is_found, subjects_of
 from gan2shape_jax.photos.frames import chosen, frames, is_video
-from gan2shape_jax.photos.people import same_person
+from gan2shape_jax.photos.people import likeness, same_person
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.photos.texture import Seen, photo_textured, texture_from_all
 from gan2shape_jax.results import Reconstruction
@@ -46,6 +46,7 @@ _GREY = 3.0  # mean difference of a crop's colours, of 255, below which it is bl
 _FRAMES = 2 * MOST  # of a video, among which there is a choice
 _joint_fit = program_cache.cached(joint_refinement.joint_fit, static_argnames=("camera", "rounds"))
 _KNOWN = ("file", "alpha")  # sources of masks that somebody made
+_LIKE = 0.15  # mean `likeness` of photographs of a face, below which they may show several people
 _TOLD, _LISTED = 3, 10  # photographs that a verdict names, and an error
 
 
@@ -81,9 +82,10 @@ def _frames_of(name: str, path: pathlib.Path) -> list[Source]:
         found = frames(path, _FRAMES)
     except UserError as error:
         return [Source(name, functools.partial(_refuse, error), digest)]
+    stem = pathlib.Path(name).stem
     return [
-        Source(frame, functools.partial(_given, picture), f"{digest} {number}", name)
-        for number, (frame, picture) in enumerate(found)
+        Source(f"{stem}-{at}", functools.partial(_given, picture), f"{digest} {number}", name)
+        for number, (at, picture) in enumerate(found)
     ]
 
 
@@ -131,7 +133,7 @@ class Gathered:
     left_out: Sequence[str] = ()  # why others were left out, a sentence each
 
 
-def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str], None]) -> Gathered:
+def gather(sources: Iterable[Source], model: PhotoModel, *, log: Callable[[str], None]) -> Gathered:
     """Finds the object that is in all photographs, and what the model makes of it in each.
 
     `log` is told why photographs are left out, one by one, and whether there are too many; of a video's frames, only
@@ -148,6 +150,7 @@ def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str],
         log(sentence)
 
     found: list[tuple[Source, list[Subject]]] = []
+    every: list[list[Reconstruction]] = []
     known: dict[str, str] = {}  # the names of photographs by their digests
     for source in sources:
         if source.digest in known:
@@ -161,10 +164,11 @@ def gather(sources: Sequence[Source], model: PhotoModel, *, log: Callable[[str],
             if not is_found(detections):
                 leave_out(f"{source.name} shows no {model.finder.kind}", source.video)
                 continue
-            found.append((source, subjects_of(source.name, picture, detections, model.finder, photo=source.name)))
+            subjects = subjects_of(source.name, picture, detections, model.finder, photo=source.name)
+            found.append((source, subjects))
+            every.append([pipeline.explained(subject, model) for subject in subjects])
         except UserError as error:
             leave_out(str(error), source.video)
-    every = [[pipeline.explained(subject, model) for subject in subjects] for _, subjects in found]
     numbers, sure = same_person(every, [[one.detection.box.side for one in subjects] for _, subjects in found])
     if not sure:
         log(f"which {model.finder.kind} is in all photographs is not sure: the largest of those that may be is taken")
@@ -212,7 +216,9 @@ def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple
     """
     shots, config = gathered.shots, predictor.plan.config
     alone = [shot.result for shot in shots]
-    joint = _fitted(shots, symmetric=any(config.schedule.flip3))
+    like = likeness(alone) if category_of(config.category).detector == "face" else np.ones((len(alone),) * 2)
+    joint = _fitted(shots, _of_others(like), symmetric=any(config.schedule.flip3))
+    different = _of_others(like[np.ix_(joint.used, joint.used)]).mean() < _LIKE
     angles = np.where(joint.used, np.linalg.norm(joint.views[:, :2], axis=1), np.inf)
     order = sorted(range(len(shots)), key=lambda k: (k != int(np.argmin(angles)), k))
     photographs = tuple(
@@ -236,6 +242,7 @@ def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple
     input_depth, picture, valid, canonical = map(np.asarray, _drawn(*map(jnp.asarray, inputs), settings=settings))
     differs = np.abs(picture - front.signed_image).mean(-1)
     l1 = float((differs * valid).sum() / max(valid.sum(), 1))
+    told = _told(gathered, joint, front, photographs, predictor, different=different)
     result = dataclasses.replace(
         front,
         name=name,
@@ -245,12 +252,17 @@ def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple
         reconstruction=picture,
         canonical=canonical,
         photographs=photographs,
-        metrics=front.metrics | {"reconstruction_l1": l1} | _told(gathered, joint, front, photographs, predictor),
+        metrics=front.metrics | {"reconstruction_l1": l1} | told,
     )
     return result, [shots[k] for k in order]
 
 
-def _fitted(shots: Sequence[Shot], *, symmetric: bool) -> Joint:
+def _of_others(like: Float[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
+    """Returns how like each object is to the others, on average; one alone is like itself."""
+    return (like.sum(axis=1) - 1) / (len(like) - 1) if len(like) > 1 else np.ones(1)
+
+
+def _fitted(shots: Sequence[Shot], like: Float[np.ndarray, " k"], *, symmetric: bool) -> Joint:
     """Returns the joint fit to what the model makes of each photograph; of a single one, only that.
 
     Outlines count in photographs that came with a mask: one that was found misses hair too often.
@@ -262,9 +274,8 @@ def _fitted(shots: Sequence[Shot], *, symmetric: bool) -> Joint:
         images, masks = (np.stack([getattr(result, key) for result in alone]) for key in ("image", "input_mask"))
         masks[[shot.subject is not None and shot.subject.mask_source not in _KNOWN for shot in shots]] = 1
         region, camera = alone[0].mask, alone[0].camera
-        return joint_refinement.reconstruct(
-            start, views, images, masks, region, camera, symmetric=symmetric, fit=_joint_fit
-        )
+        known = start, views, images, masks, region, camera
+        return joint_refinement.reconstruct(*known, symmetric=symmetric, likeness=like, fit=_joint_fit)
     light = np.zeros((1, 9, 3), np.float32)
     light[:, 0] = 1
     albedo, unknown = alone[0].albedo, np.full((1, 2), np.nan, np.float32)
@@ -288,7 +299,13 @@ def _drawn(
 
 
 def _told(
-    gathered: Gathered, joint: Joint, front: Reconstruction, photographs: Sequence[Photograph], predictor: Predictor
+    gathered: Gathered,
+    joint: Joint,
+    front: Reconstruction,
+    photographs: Sequence[Photograph],
+    predictor: Predictor,
+    *,
+    different: bool,
 ) -> dict[str, Any]:
     """Returns the metrics that several photographs change: `photographs`, and `trust` where it is known."""
     config = predictor.plan.config
@@ -301,6 +318,8 @@ def _told(
         start, fitted = np.mean(known, axis=0).tolist()
         facts |= {"better": joint.better, "spread_deg": joint.spread_deg, "error_start": start, "error": fitted}
     said = _sentences(gathered, joint, len(used), config.category, left_out)
+    if different:
+        said += "; they may show different people: look at them yourself"
     if not (trust := front.metrics.get("trust")):
         return {"photographs": facts}
     record = predictor.grader.record
@@ -310,7 +329,7 @@ def _told(
         kind=kind,
         side=None if record is None else record.side,
         widths=judge.widths(front.camera),
-        own=joint.better and joint.spread_deg >= _ALIKE_DEG,
+        own=joint.better and joint.spread_deg >= _ALIKE_DEG and not different,
         worse=bool(front.metrics.get("worse_than_prior")),
     )
     told["verdict"] += f"; {said}"

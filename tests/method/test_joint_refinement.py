@@ -34,11 +34,12 @@ def _answering(errors, count, seen=None):
     return fit
 
 
-def _reconstruct(errors, views, seen=None):
+def _reconstruct(errors, views, seen=None, likeness=None):
     count = len(views)
     images, masks = np.full((count, _SIDE, _SIDE, 3), 0.5, np.float32), np.ones((count, _SIDE, _SIDE), np.float32)
     start, fit = np.ones((_SIDE, _SIDE), np.float32), _answering(errors, count, seen)
-    return joint_refinement.reconstruct(start, views, images, masks, _REGION, _CAMERA, symmetric=True, fit=fit)
+    known = start, views, images, masks, _REGION, _CAMERA
+    return joint_refinement.reconstruct(*known, symmetric=True, likeness=likeness, fit=fit)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,13 @@ def test_a_joint_shape_is_taken_where_pictures_left_out_are_explained_better(err
     assert joint.used.tolist() == list(map(bool, used)) and joint.better is better
     assert joint.depth.max() == pytest.approx(1.01 if better else 1.0)
     np.testing.assert_allclose(joint.errors, errors)
+
+
+def test_an_error_and_a_look_that_are_each_a_little_strange_are_another_objects():
+    errors, views = [[0.10, 0.08], [0.11, 0.09], [0.09, 0.08], [0.13, 0.12]], _views(-30, -10, 10, 30)
+    assert _reconstruct(errors, views).used.all()
+    assert _reconstruct(errors, views, likeness=np.array([0.4, 0.5, 0.4, 0.1])).used.tolist() == [1, 1, 1, 0]
+    assert _reconstruct(errors, views, likeness=np.array([0.4, 0.5, 0.4, 0.4])).used.all()
 
 
 def test_each_picture_is_left_out_once_and_the_rest_teach():

@@ -152,11 +152,11 @@ def fitted(monkeypatch):
 
     monkeypatch.setattr(together, "_drawn", drawn)
 
-    def made(shots, used=None, better=True, spread=40.0, left_out=()):
+    def made(shots, used=None, better=True, spread=40.0, left_out=(), like=0.5):
         seen = {}
 
-        def fit(start, views, images, masks, region, camera, *, symmetric, fit):
-            seen.update(start=start, views=views, images=images, masks=masks, symmetric=symmetric)
+        def fit(start, views, images, masks, region, camera, *, symmetric, likeness, fit):
+            seen.update(start=start, views=views, images=images, masks=masks, symmetric=symmetric, likeness=likeness)
             count = len(views)
             lights, errors = np.ones((count, 9, 3), np.float32), np.tile(np.float32([0.4, 0.3]), (count, 1))
             moved = views + np.float32([0, 0.01, 0, 0, 0, 0])
@@ -164,6 +164,8 @@ def fitted(monkeypatch):
             sizes = np.full(count, 0.05, np.float32)
             return Joint(start + 0.01, moved, sizes, images[0], lights, chosen, better, spread, errors)
 
+        likeness = np.where(np.eye(len(shots), dtype=bool), 1, like)
+        monkeypatch.setattr(together, "likeness", lambda results: likeness)
         monkeypatch.setattr(together.joint_refinement, "reconstruct", fit)
         given = Gathered(shots, len(shots) + len(left_out), left_out)
         result, order = together.reconstruct(given, predictor, name="me")
@@ -206,6 +208,17 @@ def test_the_verdict_says_what_the_photographs_gave(fitted):
     assert trust["photographs"].endswith("2 shows no face; 6 more were left out")
 
 
+def test_photographs_that_do_not_look_like_one_person_give_no_shape_of_ones_own(fitted):
+    shots = [_shot("a"), _shot("b", 30), _shot("c", -30)]
+    like = np.array([[1, 0.7, 0.1], [0.7, 1, 0.1], [0.1, 0.1, 1]])
+    result, _, seen = fitted(shots, like=like)
+    np.testing.assert_allclose(seen["likeness"], [0.4, 0.4, 0.1])
+    assert "its own shape" in result.metrics["trust"]["shape"]
+    trust = fitted(shots, like=like, used=[True, False, True])[0].metrics["trust"]
+    assert "not this one's own" in trust["shape"]
+    assert "; they may show different people: look at them yourself" in trust["photographs"]
+
+
 def test_a_single_usable_photograph_gives_what_the_model_makes_of_it(fitted):
     shot = _shot("only", 10)
     result, order, seen = fitted([shot], left_out=["b shows no face", "c shows no face"])
@@ -237,8 +250,8 @@ def test_a_video_gives_frames_and_one_that_is_damaged_a_sentence(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8)
     pictures.write_animation(turn, noise, fps=5)
     broken.write_bytes(turn.read_bytes()[:100])
-    *shown, damaged = together.sources_of([turn, broken])
+    *shown, damaged = together.sources_of([turn, broken], names=["me.mp4", "broken.mp4"])
     assert len({one.name for one in shown}) == len({one.digest for one in shown}) == 5
-    assert all(one.name.startswith("turn-00m0") and one.open().picture.size == (64, 64) for one in shown)
+    assert all(one.name.startswith("me-00m0") and one.open().picture.size == (64, 64) for one in shown)
     with pytest.raises(UserError, match="broken.mp4"):
         damaged.open()

@@ -32,13 +32,14 @@ from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import Finder, NoDetectionError
 from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.pipeline import PhotoModel, Refiner, load_photo_model, load_refiner
-from gan2shape_jax.photos.together import gather, sources_of
+from gan2shape_jax.photos.together import Source, gather, sources_of
 from gan2shape_jax.results import Row, load_metrics, print_table
 from gan2shape_jax.run import lock
 from gan2shape_jax.training.resume import Decision
 
 _OUT = "results/photos"
 _AT_ONCE = 8  # photos that are searched before the objects in them are reconstructed, and the page written
+_TELLING = 20  # photographs of one object after which a line says how many were searched
 _FIRST = 2  # those at the start, unless they are refined, so that there is something to see soon; then twice as many
 _DESCRIPTION = (
     "Detects the object in photos of any size and shape, crops it, and reconstructs it in 3D with a lifted GAN's "
@@ -174,7 +175,7 @@ def _reconstruct_together(
             if decision is Decision.REDRAW:
                 together.redraw(config, name)
     else:
-        gathered = gather(sources, model, log=_say)
+        gathered = gather(_counted(sources), model, log=_say)
         made = together.make(config, gathered, model, name, place, digest, texture=options.texture)
         with lock.hold(out):
             together.put(config, made)
@@ -182,6 +183,14 @@ def _reconstruct_together(
         _say(sentence)
     print_table([judge.row_of(name, out / "results" / name)])
     return 0
+
+
+def _counted(sources: Sequence[Source]) -> Generator[Source]:
+    """Yields photographs, and says now and then how many there were."""
+    for number, source in enumerate(sources):
+        if number and number % _TELLING == 0:
+            _say(f"{number} of {len(sources)} photographs were searched")
+        yield source
 
 
 def _reconstruct(

@@ -26,6 +26,7 @@ from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits, visitor_of
 from gan2shape_jax.errors import UserError, message_line
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
 from gan2shape_jax.io.image_files import ENDINGS
+from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.results.page import offers
 
 _INTRODUCTION = """\
@@ -143,9 +144,9 @@ class Page:
         models = sorted(((label, name) for name, label in self._labels.items()), key=lambda pair: pair[1] == _LAST)
         first, label, several = next(iter(self._kinds)), "What the photo shows", len(models) > 1
         self.model = gr.Radio(models, value=first, label=label, visible=several, elem_id="model")
-        kinds = ["image", *ENDINGS]  # browsers do not know all of these as pictures
+        kinds = ["image", "video", *ENDINGS]  # browsers do not know all of these as pictures
         how: dict[str, Any] = {"file_count": "multiple", "type": "filepath", "height": 120, "elem_id": "photo"}
-        self.photo = gr.File(label="Photos", file_types=kinds, **how)
+        self.photo = gr.File(label="Photos, or a video", file_types=kinds, **how)
         with gr.Row(visible=False) as self.chooser:
             with gr.Column(scale=5):
                 self.drawing = _picture("drawing", "Your photo; click in it to move the square")
@@ -207,7 +208,7 @@ class Page:
     ) -> AsyncGenerator[Updates]:
         """Frames a photo, of which `uploads` has the path, as a model needs it; where Gradio closes this, it stops.
 
-        Of several, nothing is framed before they are reconstructed.
+        Of several, or a video, nothing is framed before they are reconstructed.
         """
         if not uploads or model not in self._kinds:
             yield self._idle("", go=False) | self._nothing()
@@ -217,10 +218,12 @@ class Page:
             visitor = visitor_of(getattr(request, "client", None))
             sent = [pathlib.Path(upload["path"]) for upload in uploads]
             visit = self._visits.new(str(request.session_hash), sent, visitor)
-            if len(sent) > 1:
-                visit.facts = {"model": model}
-                ready = note(f"{len(sent)} photos. If they show one person, say so below.")
-                yield self._idle(ready) | self._nothing() | {self.together: gr.update(visible=True)}
+            videos = any(map(is_video, visit.photos))
+            if len(sent) > 1 or videos:
+                visit.facts = {"model": model, "videos": videos}
+                words = "A video shows one person, or one thing: it becomes one result."
+                ready = note(words if videos else f"{len(sent)} photos. If they show one person, say so below.")
+                yield self._idle(ready) | self._nothing() | {self.together: gr.update(visible=not videos)}
                 return
             done: dict[str, Any] = {}
             job = self._followed(visit, "Searching the photo", done, visit.new_folder("frame"), model=model)
@@ -288,8 +291,8 @@ class Page:
             return
         try:
             chosen: dict[str, Any] = {"model": visit.facts["model"]}
-            if len(visit.photos) > 1:
-                chosen["together"] = bool(together)
+            if "boxes" not in visit.facts:
+                chosen["together"] = bool(together) or visit.facts["videos"]
             else:
                 entered = _entered(visit, x, y, side, roll)
                 box = next((box for box in _boxes(visit) if _rounded(box) == _rounded(entered)), entered)  # not rounded

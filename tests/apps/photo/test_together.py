@@ -8,7 +8,7 @@ import pytest
 from helpers import several
 from PIL import Image
 
-from gan2shape_jax.apps.photo import together
+from gan2shape_jax.apps.photo import command, together
 from gan2shape_jax.config import load_config
 from gan2shape_jax.main import main
 from gan2shape_jax.method import joint_refinement
@@ -65,6 +65,7 @@ def test_a_set_of_photographs_is_known_again_by_content_in_any_order(tmp_path):
 def test_photographs_become_one_result_which_is_made_once(tmp_path, monkeypatch, face_photo, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(joint_refinement, "reconstruct", several.held)
+    monkeypatch.setattr(command, "_TELLING", 2)
     os.mkdir("me")
     for name, how in (("a", {}), ("b", {"x": 120}), ("c", {"side": 80})):
         Image.fromarray(face_photo(**how)).save(f"me/{name}.png")
@@ -74,6 +75,7 @@ def test_photographs_become_one_result_which_is_made_once(tmp_path, monkeypatch,
     assert main(["photo", "me", "--together", "--out", "out"]) == 0
     said = capsys.readouterr().err
     assert "twin.png is the same picture as a.png, and counts once" in said and "broken.jpg" in said
+    assert said.count(" of 5 photographs were searched") == 2
     assert "me: a face: " in said and "; from 3 of 4 photographs" in said
     assert os.listdir("out/results") == ["me"]
     result = load("out/results/me")

@@ -135,6 +135,16 @@ def test_several_photos_are_made_without_framing_together_or_each(page, device, 
     assert "me.jpg (2) is damaged; the photos is full" in failed[page.status]
 
 
+def test_a_video_is_one_result_without_framing_or_a_question(page, device, tmp_path):
+    video = tmp_path / "turn.mp4"
+    video.write_bytes(b"\0\0\0\x18ftypisom")
+    (ready,) = _all(page.photo_framed([{"path": str(video)}], "faces", _REQUEST))
+    assert "one result" in ready[page.status] and not ready[page.together]["visible"] and not device.tasks
+    device.messages = [{"stage": jobs.SHAPE, "files": ["index.html", jobs.ARCHIVE]}]
+    *_, last = _all(page.reconstructed(None, None, None, 0, False, False, _REQUEST))
+    assert "Done." in last[page.status] and device.tasks[0]["together"] is True
+
+
 def test_errors_name_no_paths_and_what_gradio_closes_stops(page, device, tmp_path):
     device.messages = ["{photos[0]} is damaged; {folder} too"]
     (failed,) = _all(page.photo_framed(_sent(tmp_path), "faces", _REQUEST))
