@@ -358,8 +358,7 @@ def photo(
     if box is not None and len(box) not in (3, 4):
         raise ArgumentError(f"box has {len(box)} numbers: it must be x, y, side or x, y, side, roll")
     place = None if box is None else CropBox(*box)
-    kind = explain.load_kind(model)
-    loaded = pipeline.load_photo_model(kind, log=lambda line: print(one_line(line), file=sys.stderr))
+    loaded = pipeline.load_photo_model(explain.load_kind(model), log=_tell, refine=refine)
     finder, file = loaded.finder, pathlib.Path(path)
     picture = open_upright(file, least=LEAST_SIDE)
     detections = find(picture, finder, place)
@@ -375,24 +374,26 @@ def photo(
     own = filter(None, [subject.mask_fault, person_note(picture, subject.detection, finder)])
     for note in [*notes, *(f"{label}: {note}" for note in own)]:
         warnings.warn(note, stacklevel=2)
-    if refine:
-        refiner = pipeline.load_refiner(kind)
-        result, _ = pipeline.refined(subject, refiner, pipeline.invert(subject, refiner))
+    if loaded.refiner:
+        result, _ = pipeline.refined(subject, loaded.refiner, pipeline.invert(subject, loaded.refiner))
     else:
         result = pipeline.explained(subject, loaded)
-    result, _ = pipeline.textured(result, subject, picture, mirror=any(kind.schedule.flip3))
+    result, _ = pipeline.textured(result, subject, picture, mirror=loaded.mirror)
     return dataclasses.replace(result, metrics=result.metrics | {"frame": dataclasses.asdict(subject.detection.box)})
+
+
+def _tell(line: str) -> None:
+    print(one_line(line), file=sys.stderr)
 
 
 def _photo_together(paths: Sequence[str | os.PathLike[str]], model: str | os.PathLike[str]) -> Reconstruction:
     if not paths:
         raise ArgumentError("path is an empty list: name one photo or more")
-    kind = explain.load_kind(model)
-    loaded = pipeline.load_photo_model(kind, log=lambda line: print(one_line(line), file=sys.stderr))
+    loaded = pipeline.load_photo_model(explain.load_kind(model), log=_tell)
     sources = together.sources_of([*map(pathlib.Path, paths)])
     gathered = together.gather(sources, loaded, log=functools.partial(warnings.warn, stacklevel=5))
     result, shots = together.reconstruct(gathered, loaded.predictor, name=pathlib.Path(paths[0]).stem)
-    result, _ = together.textured(result, shots, mirror=any(kind.schedule.flip3))
+    result, _ = together.textured(result, shots, mirror=loaded.mirror)
     assert shots[0].subject is not None
     frame = dataclasses.asdict(shots[0].subject.detection.box)
     return dataclasses.replace(result, metrics=result.metrics | {"frame": frame})

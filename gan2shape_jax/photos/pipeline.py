@@ -28,25 +28,6 @@ from gan2shape_jax.stylegan2 import Architecture
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PhotoModel:
-    """What makes 3D of photos of one kind of object; made by `load_photo_model`."""
-
-    finder: Finder
-    predictor: Predictor
-
-
-def load_photo_model(kind: ConfigDict, *, log: Callable[[str], None]) -> PhotoModel:
-    """Starts the runtime and loads what makes 3D of photos; `kind` is a configuration of `explain.load_kind`.
-
-    Raises `UserError`: the GAN or the model is unusable.
-    """
-    plan = _plan_of(kind, "predict")
-    runtime.set_up_runtime(plan.config)
-    finder = load_finder(plan.config, inputs.load_gan(plan.config), log=log)
-    return PhotoModel(finder, explain.load_predictor(plan, None, assesses=False))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Refiner:
     """What refines a model on single photos; made by `load_refiner`."""
 
@@ -54,6 +35,32 @@ class Refiner:
     architecture: Architecture  # the GAN's
     frozen: FrozenModels
     grader: judge.Grader
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PhotoModel:
+    """What makes 3D of photos of one kind of object; made by `load_photo_model`."""
+
+    finder: Finder
+    predictor: Predictor
+    refiner: Refiner | None = None  # what refines it on each photo, if that is asked for
+
+    @property
+    def mirror(self) -> bool:
+        """Whether objects are symmetric enough to take hidden parts from their other half."""
+        return any(self.predictor.plan.config.schedule.flip3)
+
+
+def load_photo_model(kind: ConfigDict, *, log: Callable[[str], None], refine: bool = False) -> PhotoModel:
+    """Starts the runtime and loads what makes 3D of photos; `kind` is a configuration of `explain.load_kind`.
+
+    Raises `UserError`: the GAN or the model is unusable, or `load_refiner` does.
+    """
+    plan = _plan_of(kind, "predict")
+    runtime.set_up_runtime(plan.config)
+    finder = load_finder(plan.config, inputs.load_gan(plan.config), log=log)
+    predictor = explain.load_predictor(plan, None, assesses=False)
+    return PhotoModel(finder, predictor, load_refiner(kind) if refine else None)
 
 
 def load_refiner(kind: ConfigDict) -> Refiner:

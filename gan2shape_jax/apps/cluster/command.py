@@ -37,8 +37,8 @@ from gan2shape_jax.io.weights import listed
 from gan2shape_jax.photos import judge
 from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import NoDetectionError
-from gan2shape_jax.photos.pipeline import load_photo_model, load_refiner
-from gan2shape_jax.plan.identity import digest, identity_of
+from gan2shape_jax.photos.pipeline import load_photo_model
+from gan2shape_jax.plan.identity import digest
 from gan2shape_jax.results import Entry, Row, in_pages, page_name, page_text, print_table, write_table
 from gan2shape_jax.results.outputs import FRAGMENT
 from gan2shape_jax.results.page import DRAWINGS
@@ -151,10 +151,9 @@ def run_photos(options: argparse.Namespace, *, log: Log) -> int:
     with _held(out):
         records = out.records(_DONE)
         kind = _everywhere(load_kind(options.model))
-        config = photo_folder.config_of(kind, pathlib.Path(), refine=options.refine)
+        made_in = photo_folder.PhotoFolder(photo_folder.config_of(kind, pathlib.Path(), refine=options.refine))
         if options.refine:
-            log(photo_folder.refinement_line(config))
-        identity = identity_of(config)
+            log(photo_folder.refinement_line(made_in.config))
         task = {
             "kind": to_json(kind),
             "folder": pathlib.PurePosixPath(out.root).name or "results",
@@ -162,7 +161,7 @@ def run_photos(options: argparse.Namespace, *, log: Log) -> int:
             "refine": options.refine,
             "anyway": options.anyway,
             "texture": options.texture,
-            "made_with": digest([identity.fingerprint, identity.drawing]),
+            "made_with": digest([made_in.identity.fingerprint, made_in.identity.drawing]),
         }
         taken = {} if out.folder is None else photo_folder.names_in(out.folder)
         taken |= {name: record["path"] for name, record in records.items()}
@@ -357,9 +356,8 @@ def photo_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
     pathlib.Path("kind.json").write_text(task["kind"])
     folder = pathlib.Path(task["folder"])
     kind, out = read_config(pathlib.Path("kind.json")), Storage.at(task["out"])
-    config = photo_folder.config_of(kind, folder, refine=task["refine"])
-    model = load_photo_model(kind, log=lambda line: None)
-    refiner = load_refiner(kind) if task["refine"] else None
+    made_in = photo_folder.PhotoFolder(photo_folder.config_of(kind, folder, refine=task["refine"]))
+    model = load_photo_model(kind, log=lambda line: None, refine=task["refine"])
 
     def make(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found: dict[str, list[photo_folder.Prepared]] = {}
@@ -368,13 +366,13 @@ def photo_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
             try:
                 _fetch(item, local := _local(item))
                 request = photo_folder.Request(local, item["name"], anyway=task["anyway"], source=item["path"])
-                found[item["name"]] = photo_folder.prepare(request, config, model.finder)
+                found[item["name"]] = photo_folder.prepare(request, made_in, model.finder)
             except FatalRunError:
                 raise
             except UserError as error:
                 refused[item["name"]] = error
         every = [photo for photos in found.values() for photo in photos]
-        failed = photo_folder.make_results(config, every, model, refiner, texture=task["texture"])
+        failed = photo_folder.make_results(made_in, every, model, texture=task["texture"])
         answers = []
         for item in items:
             name = item["name"]

@@ -3,17 +3,16 @@
 import argparse
 import concurrent.futures
 import contextlib
+import functools
 import itertools
 import os
 import pathlib
 import sys
 from collections.abc import Generator, Sequence
 
-from ml_collections import ConfigDict
-
 from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.photo import folder, naming, together
-from gan2shape_jax.apps.photo.folder import Prepared, Request
+from gan2shape_jax.apps.photo.folder import PhotoFolder, Prepared, Request
 from gan2shape_jax.errors import (
     ConfigError,
     FatalRunError,
@@ -29,9 +28,9 @@ from gan2shape_jax.io.bundled import DEFAULT
 from gan2shape_jax.io.output_folders import RUN, require_output_folder
 from gan2shape_jax.photos import judge
 from gan2shape_jax.photos.explain import load_kind
-from gan2shape_jax.photos.find import Finder, NoDetectionError
+from gan2shape_jax.photos.find import NoDetectionError
 from gan2shape_jax.photos.frames import is_video
-from gan2shape_jax.photos.pipeline import PhotoModel, Refiner, load_photo_model, load_refiner
+from gan2shape_jax.photos.pipeline import PhotoModel, load_photo_model
 from gan2shape_jax.photos.together import Source, gather, sources_of
 from gan2shape_jax.results import Row, load_metrics, print_table
 from gan2shape_jax.run import lock
@@ -123,15 +122,15 @@ def _run(options: argparse.Namespace) -> int:
     out = options.out
     require_output_folder(out, RUN)
     kind = load_kind(options.model)
-    config = folder.config_of(kind, out, refine=options.refine)
+    photo_folder = PhotoFolder(folder.config_of(kind, out, refine=options.refine))
+    if options.refine:
+        _say(folder.refinement_line(photo_folder.config))
+    model = load_photo_model(kind, log=_say, refine=options.refine)
     if options.together:
-        code = _reconstruct_together(options, config, load_photo_model(kind, log=_say), paths)
+        code = _reconstruct_together(options, photo_folder, model, paths)
     else:
-        if options.refine:
-            _say(folder.refinement_line(config))
-        model, refiner = load_photo_model(kind, log=_say), load_refiner(kind) if options.refine else None
         with lock.hold(out):
-            code = _reconstruct(options, config, model, refiner, paths)
+            code = _reconstruct(options, photo_folder, model, paths)
     page = out / "index.html"
     if page.is_file():
         print(one_line(f"page: {page}"))
@@ -161,24 +160,24 @@ def _on_cluster(options: argparse.Namespace) -> int:
 
 
 def _reconstruct_together(
-    options: argparse.Namespace, config: ConfigDict, model: PhotoModel, paths: Sequence[pathlib.Path]
+    options: argparse.Namespace, photo_folder: PhotoFolder, model: PhotoModel, paths: Sequence[pathlib.Path]
 ) -> int:
     """Makes one result of all photos, unless it is there; returns the exit status."""
-    name, place = together.name_of(options.photos[0], paths[0], config)
-    sources, out = sources_of(paths), pathlib.Path(config.workdir)
+    out, sources = options.out, sources_of(paths)
+    name, place = together.name_of(options.photos[0], paths[0], out)
     _say(f"{len(sources)} photographs of one {model.finder.kind}")
     digest = together.digest_of(sources)
-    decision = together.decided(config, name, digest)
+    decision = together.decided(photo_folder, name, digest)
     if decision.exists:
         _say(f"{name}: finished before, {'skipped' if decision is Decision.SKIP else 'drawn anew'}")
         with lock.hold(out):
             if decision is Decision.REDRAW:
-                together.redraw(config, name)
+                photo_folder.redraw(name)
     else:
         gathered = gather(_counted(sources), model, log=_say)
-        made = together.make(config, gathered, model, name, place, digest, texture=options.texture)
+        made = together.make(gathered, model, name, place, digest, texture=options.texture)
         with lock.hold(out):
-            together.put(config, made)
+            together.put(photo_folder, made)
     if sentence := judge.sentence_of(name, load_metrics(out / "results" / name)):
         _say(sentence)
     print_table([judge.row_of(name, out / "results" / name)])
@@ -194,14 +193,10 @@ def _counted(sources: Sequence[Source]) -> Generator[Source]:
 
 
 def _reconstruct(
-    options: argparse.Namespace,
-    config: ConfigDict,
-    model: PhotoModel,
-    refiner: Refiner | None,
-    paths: list[pathlib.Path],
+    options: argparse.Namespace, photo_folder: PhotoFolder, model: PhotoModel, paths: list[pathlib.Path]
 ) -> int:
     """Searches the photos and reconstructs the objects in them, some at a time; returns the exit status."""
-    names = naming.names_for(paths, folder.names_in(pathlib.Path(config.workdir)))
+    names = naming.names_for(paths, folder.names_in(options.out))
     wishes = {name: getattr(options, name) for name in ("which", "mask", "latent", "anyway")}
     wishes["box"] = CropBox(*options.box) if options.box else None
     requests = [Request(path, name, **wishes) for path, name in zip(paths, names, strict=True)]
@@ -209,7 +204,7 @@ def _reconstruct(
     failed: dict[str, str] = {}
     made: list[str] = []
     unusable = False  # whether a photo could not be read
-    with contextlib.closing(_searched_ahead(requests, config, model.finder)) as groups:
+    with contextlib.closing(_searched_ahead(requests, photo_folder, model)) as groups:
         for group in groups:
             prepared: list[Prepared] = []
             for number, search in group:
@@ -221,7 +216,7 @@ def _reconstruct(
                 except UserError as error:
                     refused[names[number]] = str(error)
                     unusable |= not isinstance(error, NoDetectionError)
-                    _tell_refusal(error, count, pathlib.Path(config.workdir), names[number])
+                    _tell_refusal(error, count, options.out, names[number])
                     continue
                 if len(photos) > 1:
                     ends = f"{photos[0].name} to {photos[-1].name}"
@@ -231,10 +226,10 @@ def _reconstruct(
                     _say(f"{count}{note}")
                 prepared += photos
             made += [photo.name for photo in prepared]
-            _tell_done(config, prepared)
+            _tell_done(photo_folder, prepared)
             unmade = {"refused": refused, "failed": failed}
-            failed |= folder.make_results(config, prepared, model, refiner, texture=options.texture, log=_say, **unmade)
-    results = pathlib.Path(config.workdir, "results")
+            failed |= folder.make_results(photo_folder, prepared, model, texture=options.texture, log=_say, **unmade)
+    results = options.out / "results"
     rows = [judge.row_of(name, results / name) for name in made if name not in failed]
     rows += [Row(name, f"failed: {why}") for name, why in failed.items()]
     print_table(rows + [Row(name, f"not used: {why}") for name, why in refused.items()])
@@ -242,15 +237,17 @@ def _reconstruct(
 
 
 def _searched_ahead(
-    requests: Sequence[Request], config: ConfigDict, finder: Finder
+    requests: Sequence[Request], photo_folder: PhotoFolder, model: PhotoModel
 ) -> Generator[list[tuple[int, concurrent.futures.Future[list[Prepared]]]], None, None]:
     """Yields the searches through some photos at a time, with their numbers; another thread does the next ones."""
     searching = concurrent.futures.ThreadPoolExecutor(1, "search")
     try:
         former: list[tuple[int, concurrent.futures.Future[list[Prepared]]]] = []
-        numbered, size = enumerate(requests), _AT_ONCE if config.recipe == "refine" else _FIRST
+        numbered, size = enumerate(requests), _AT_ONCE if model.refiner else _FIRST
         while group := list(itertools.islice(numbered, size)):
-            following = [(k, searching.submit(folder.prepare, request, config, finder)) for k, request in group]
+            following = [
+                (k, searching.submit(folder.prepare, request, photo_folder, model.finder)) for k, request in group
+            ]
             if former:
                 yield former
             former, size = following, min(2 * size, _AT_ONCE)
@@ -269,15 +266,16 @@ def _tell_refusal(error: UserError, count: str, out: pathlib.Path, name: str) ->
         print(f"error: {printable(message_line(str(error)))}", file=sys.stderr)
 
 
-def _tell_done(config: ConfigDict, prepared: Sequence[Prepared]) -> None:
+def _tell_done(photo_folder: PhotoFolder, prepared: Sequence[Prepared]) -> None:
     """Names the photos that are finished already, with how far to trust them; a run says so of the others."""
     for photo in prepared:
-        name, decision = photo.name, folder.decided(config, photo)
+        name = photo.name
+        decision = photo_folder.decided(name, functools.partial(photo_folder.holds, photo))
         if not decision.exists:
             continue
         _say(f"{name}: finished before, {'skipped' if decision is Decision.SKIP else 'drawn anew'}")
         with contextlib.suppress(UserError):
-            if sentence := judge.sentence_of(name, load_metrics(pathlib.Path(config.workdir, "results", name))):
+            if sentence := judge.sentence_of(name, load_metrics(photo_folder.run.result(name))):
                 _say(sentence)
 
 

@@ -10,6 +10,8 @@ OUT/results/NAME/config.json  what the result was made with: a folder holds resu
 OUT/photos/.work/             latents and checkpoints of refinements under way
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import functools
@@ -59,7 +61,7 @@ from gan2shape_jax.photos.find import (
     person_note,
     subjects_of,
 )
-from gan2shape_jax.photos.pipeline import PhotoModel, Refiner
+from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.plan.identity import Identity, digest, identity_of, read_identity
 from gan2shape_jax.results import AWAITS, Reconstruction
 from gan2shape_jax.results.pictures import encoded
@@ -103,6 +105,68 @@ def refinement_line(config: ConfigDict) -> str:
     """Returns what to say before a refinement starts."""
     stay = "; the shape does not change" if config.refinement.freeze_geometry else ""
     return f"--refine fits {refined_words(config)} to each photo{stay}"
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoFolder:
+    """A folder of photos and their results, and what these are made with."""
+
+    config: ConfigDict  # that of `config_of`
+
+    @functools.cached_property
+    def run(self) -> RunFolder:
+        """The same as the folder of a run."""
+        return RunFolder.at(self.config)
+
+    @functools.cached_property
+    def identity(self) -> Identity:
+        """What makes results that are made now themselves."""
+        return identity_of(self.config)
+
+    @property
+    def photos(self) -> pathlib.Path:
+        """Folder of what is kept of the photos."""
+        return self.run.root / FOLDER
+
+    def decided(self, name: str, is_same: Callable[[], bool]) -> Decision:
+        """Returns what happens to a result; `is_same` says whether one that is there is of the same photo."""
+        existing = self.run.existing(name)
+        if existing.state != "nothing":
+            try:
+                _, own = read_identity(self.run.result(name) / "config.json")
+                existing = dataclasses.replace(existing, made_with=own.computed, drawing=own.drawing)
+                if not is_same():
+                    existing = Existing(fault="it is of another photo, crop or mask")
+            except (OSError, UserError, KeyError, TypeError) as error:
+                existing = dataclasses.replace(existing, fault=str(error))
+        return decide(existing, Requested(self.identity.computed, self.identity.drawing, replaces=True))
+
+    def holds(self, photo: Prepared) -> bool:
+        """Whether what is kept of a photo is what was prepared now."""
+        there = [part for part in parts_of(photo.name) if (self.photos / part).is_file()]
+        return {part: (self.photos / part).read_bytes() for part in there} == photo.files
+
+    def redraw(self, name: str) -> None:
+        """Has a result drawn anew from what is kept of it."""
+        redraw(self.run.result(name), self.config, self.identity.drawing)
+
+    def put(self, name: str, result: Reconstruction, files: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
+        """Puts a result in its place, and `parts`, what is kept of its photo; the record last. What was there goes.
+
+        `files` are further ones of the result; `parts` are of those that `parts_of` names.
+        """
+        record = self.photos / f"{name}.json"
+        tree = json.loads(to_json(self.config)) | {"identity": self.identity.record()}
+        files = {**files, "config.json": f"{json.dumps(tree, indent=2, sort_keys=True)}\n"}
+        spare_unreadable(record, lambda path: read_object(path, "the record of a photo"))
+        record.unlink(missing_ok=True)
+        made_with = {"configuration": self.identity.fingerprint, "drawing": self.identity.drawing}
+        explain.write(result, self.run.result(name), self.config, extra=files, made_with=made_with)
+        for part in parts_of(name):
+            if part not in parts:
+                (self.photos / part).unlink(missing_ok=True)
+        _write(self.photos, parts)
+        write_list(self.photos, records_in(self.run.root))  # which evaluating the results reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +219,7 @@ def require_version(path: pathlib.Path, version: tuple[int, int] | None) -> None
         raise UserError(f"{path} changed while it was processed: run the same command again")
 
 
-def prepare(request: Request, config: ConfigDict, finder: Finder) -> list[Prepared]:
+def prepare(request: Request, folder: PhotoFolder, finder: Finder) -> list[Prepared]:
     """Returns each object in a photo, ready for `make_results`; writes nothing of them.
 
     Raises:
@@ -166,13 +230,12 @@ def prepare(request: Request, config: ConfigDict, finder: Finder) -> list[Prepar
     detections = find(picture, finder, request.box)
     if request.box is None and not (is_found(detections) or (request.anyway and detections)):
         boxes = [scaled_box(detection.box, 1 / picture.reduction) for detection in detections]
-        folder = pathlib.Path(config.workdir) / FOLDER
-        if not (folder / f"{request.name}.json").exists():
+        if not (folder.photos / f"{request.name}.json").exists():
             drawing = np.asarray(framing_picture(np.asarray(picture.picture), boxes, 0, finder.mean_mask))
-            _write(folder, {f"framing/{request.name}.jpg": encoded(drawing, "JPEG", quality=90)})
+            _write(folder.photos, {f"framing/{request.name}.jpg": encoded(drawing, "JPEG", quality=90)})
         raise NoDetectionError(absence(request.path.name, picture, detections, finder), candidate=bool(boxes))
     mask = None if request.mask is None else (str(request.mask), open_upright(request.mask, least=LEAST_SIDE))
-    latent = None if request.latent is None else load_latent(request.latent, config.gan.style_dim)
+    latent = None if request.latent is None else load_latent(request.latent, folder.config.gan.style_dim)
     if latent is not None and request.which is None and len(detections) > 1:
         raise UserError(f"{request.path}: {len(detections)} objects were found: name the latent's with --which")
     prepared = []
@@ -181,7 +244,7 @@ def prepare(request: Request, config: ConfigDict, finder: Finder) -> list[Prepar
     ):
         files = _files(request, subject, picture, detections, latent)
         person = person_note(picture, subject.detection, finder)
-        notes = _notes(request, subject, person, config.category)
+        notes = _notes(request, subject, person, folder.config.category)
         prepared.append(Prepared(request, subject, files, latent, notes, version))
     require_version(request.path, version)
     return prepared
@@ -290,27 +353,10 @@ def names_in(out: pathlib.Path) -> dict[str, str]:
     return {photo["name"]: photo["path"] for photo in records_in(out).values()}
 
 
-def decided(config: ConfigDict, photo: Prepared) -> Decision:
-    """Returns what happens to a photo's result."""
-    identity, folder, out = identity_of(config), RunFolder.at(config), pathlib.Path(config.workdir) / FOLDER
-    existing = folder.existing(photo.name)
-    parts = {part: (out / part).read_bytes() for part in parts_of(photo.name) if (out / part).is_file()}
-    if existing.state != "nothing" and parts != photo.files:
-        existing = Existing(fault="it is of another crop or mask")
-    elif existing.state != "nothing":
-        try:
-            _, own = read_identity(folder.result(photo.name) / "config.json")
-            existing = dataclasses.replace(existing, made_with=own.computed, drawing=own.drawing)
-        except (OSError, UserError) as error:
-            existing = dataclasses.replace(existing, fault=str(error))
-    return decide(existing, Requested(identity.computed, identity.drawing, replaces=True))
-
-
 def make_results(
-    config: ConfigDict,
+    folder: PhotoFolder,
     photos: Sequence[Prepared],
     model: PhotoModel,
-    refiner: Refiner | None = None,
     *,
     texture: bool = True,
     refused: Mapping[str, str] | None = None,
@@ -323,35 +369,33 @@ def make_results(
     those that were `refused`, or have `failed` before, with the reasons. With `log`, for somebody who waits, a
     refinement of new photos shows first what the model makes of them, and says where.
     """
-    out, folder, refused, failed = pathlib.Path(config.workdir), RunFolder.at(config), refused or {}, failed or {}
-    decisions = {photo.name: decided(config, photo) for photo in photos}
+    run, refused, failed = folder.run, refused or {}, failed or {}
+    decisions = {photo.name: folder.decided(photo.name, functools.partial(folder.holds, photo)) for photo in photos}
     for name, decision in decisions.items():
         if decision is Decision.REDRAW:
-            redraw(folder.result(name), config, identity_of(config).drawing)
+            folder.redraw(name)
     left = [photo for photo in photos if not decisions[photo.name].exists]
     if not left and not refused and not failed:
         return {}
     unmade = {*refused, *failed}
-    every = sorted(records_in(out).keys() | {photo.name for photo in left} | unmade, key=natural_key)
-    there = {name for name in unmade if is_result(folder.result(name))}
-    with WorkItems(folder, [f"{name}.png" for name in every], lambda line: None) as work_items:
+    every = sorted(records_in(run.root).keys() | {photo.name for photo in left} | unmade, key=natural_key)
+    there = {name for name in unmade if is_result(run.result(name))}
+    with WorkItems(run, [f"{name}.png" for name in every], lambda line: None) as work_items:
         work_items.refuse({name: why for name, why in refused.items() if name not in there})
         work_items.fail({name: why for name, why in failed.items() if name not in there})
         before = work_items.failures
-        making = _Making(config, identity_of(config), model, refiner, texture, work_items)
+        making = _Making(folder, model, texture, work_items)
         try:
-            new = [photo for photo in left if not is_result(folder.result(photo.name))]
-            if refiner is not None and log and new:
-                predicting = config_of(config, out, refine=False)
-                first = dataclasses.replace(
-                    making, config=predicting, identity=identity_of(predicting), refiner=None, awaiting=True
-                )
-                first.make(new, None)
-                log(f"page: {out / 'index.html'}, as the model sees them; refining each now")
+            new = [photo for photo in left if not is_result(run.result(photo.name))]
+            if model.refiner is not None and log and new:
+                predicting = PhotoFolder(config_of(folder.config, run.root, refine=False))
+                unrefined = dataclasses.replace(model, refiner=None)
+                dataclasses.replace(making, folder=predicting, model=unrefined, awaiting=True).make(new, None)
+                log(f"page: {run.root / 'index.html'}, as the model sees them; refining each now")
             making.make(left, log)
         finally:
             work_items.wait()
-        folder.describe(config, making.identity)
+        run.describe(folder.config, folder.identity)
     return {name: why for name, why in work_items.failures.items() if name not in before}
 
 
@@ -359,17 +403,16 @@ def make_results(
 class _Making:
     """What making results takes."""
 
-    config: ConfigDict
-    identity: Identity
+    folder: PhotoFolder
     model: PhotoModel
-    refiner: Refiner | None
     texture: bool
     work_items: WorkItems
     awaiting: bool = False  # whether the results are to be replaced by refined ones
 
     def make(self, photos: Sequence[Prepared], log: Callable[[str], None] | None) -> None:
         """Makes results, which are textured and written in another thread while the next ones are made."""
-        schedule = () if self.refiner is None else self.refiner.plan.schedule
+        refiner = self.model.refiner
+        schedule = () if refiner is None else refiner.plan.schedule
         with Monitor(schedule, None) as monitor:
             monitor.expect(len(photos))
             for photo in photos:
@@ -385,23 +428,23 @@ class _Making:
         self.work_items.wait()
 
     def _result(self, photo: Prepared, monitor: Monitor) -> tuple[Reconstruction, dict[str, bytes]]:
-        if self.refiner is None:
+        if (refiner := self.model.refiner) is None:
             return pipeline.explained(photo.subject, self.model), {}
         work = self._work(photo)
         if (latent := photo.latent) is None:
             kept = work / "latent.npy"
             if not kept.is_file():
                 monitor.log(f"{photo.name}: latent by inversion")
-                found = pipeline.invert(photo.subject, self.refiner)
+                found = pipeline.invert(photo.subject, refiner)
                 atomic_file(kept, lambda part: np.save(part, found), parents=True)
             latent = np.load(kept)
         with monitor.watch(photo.name) as watcher:
-            return pipeline.refined(photo.subject, self.refiner, latent, folder=work / "checkpoints", watcher=watcher)
+            return pipeline.refined(photo.subject, refiner, latent, folder=work / "checkpoints", watcher=watcher)
 
     def _work(self, photo: Prepared) -> pathlib.Path:
         """Returns the folder of a refinement under way: another of every crop, mask, latent and model."""
         sums = {part: hashlib.sha256(content).hexdigest() for part, content in photo.files.items()}
-        return pathlib.Path(self.config.workdir, FOLDER, ".work", digest([self.identity.fingerprint, sums]))
+        return self.folder.photos / ".work" / digest([self.folder.identity.fingerprint, sums])
 
     def _put(self, photo: Prepared, result: Reconstruction, files: Mapping[str, Any]) -> None:
         """Puts a photo's files and result in their place."""
@@ -410,49 +453,22 @@ class _Making:
         if self.texture:
             picture = photo.request.opened()
             require_version(photo.request.path, photo.version)
-            mirror = any(self.config.schedule.flip3)
-            result, own = pipeline.textured(result, photo.subject, picture, mirror=mirror)
+            result, own = pipeline.textured(result, photo.subject, picture, mirror=self.model.mirror)
             files = {**files, **own}
-        put(self.config, self.identity, photo.name, result, files, photo.files)
-        if self.refiner is not None:
-            self._tidy(photo, RunFolder.at(self.config))
+        self.folder.put(photo.name, result, files, photo.files)
+        if self.model.refiner is not None:
+            self._tidy(photo)
         self.work_items.note(photo.name)
 
-    def _tidy(self, photo: Prepared, folder: RunFolder) -> None:
+    def _tidy(self, photo: Prepared) -> None:
         """Keeps the latent that a refinement has found, and removes what else it has left."""
-        work = self._work(photo)
+        work, latents = self._work(photo), self.folder.run.latents
         if (work / "latent.npy").is_file():
-            folder.latents.mkdir(exist_ok=True)
-            (work / "latent.npy").replace(folder.latents / f"{photo.name}.npy")
+            latents.mkdir(exist_ok=True)
+            (work / "latent.npy").replace(latents / f"{photo.name}.npy")
         remove_folder(work)
         with contextlib.suppress(OSError):
             work.parent.rmdir()
-
-
-def put(
-    config: ConfigDict,
-    identity: Identity,
-    name: str,
-    result: Reconstruction,
-    files: Mapping[str, Any],
-    parts: Mapping[str, bytes],
-) -> None:
-    """Puts a result in its place, and `parts`, what is kept of its photo; the record last. What was there before goes.
-
-    `files` are further ones of the result; `parts` lie below `FOLDER`, and are of those that `parts_of` names.
-    """
-    place = pathlib.Path(config.workdir, FOLDER)
-    tree = json.loads(to_json(config)) | {"identity": identity.record()}
-    files = {**files, "config.json": f"{json.dumps(tree, indent=2, sort_keys=True)}\n"}
-    spare_unreadable(place / f"{name}.json", lambda path: read_object(path, "the record of a photo"))
-    (place / f"{name}.json").unlink(missing_ok=True)
-    made_with = {"configuration": identity.fingerprint, "drawing": identity.drawing}
-    explain.write(result, RunFolder.at(config).result(name), config, extra=files, made_with=made_with)
-    for part in parts_of(name):
-        if part not in parts:
-            (place / part).unlink(missing_ok=True)
-    _write(place, parts)
-    write_list(place, records_in(pathlib.Path(config.workdir)))  # which evaluating the results reads
 
 
 def write_list(folder: pathlib.Path, names: Iterable[str]) -> None:

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image, ImageOps
 
 from gan2shape_jax.apps.photo import folder, naming
+from gan2shape_jax.apps.photo.folder import PhotoFolder
 from gan2shape_jax.errors import UserError, io_error
 from gan2shape_jax.io.files import read_object
 from gan2shape_jax.io.image_lists import natural_key
@@ -26,18 +26,16 @@ from gan2shape_jax.photos import together
 from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.photos.together import Gathered, Shot, Source
-from gan2shape_jax.plan.identity import identity_of, read_identity
 from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.results.pictures import encoded, strip
 from gan2shape_jax.run import images
-from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.training.resume import Decision, Existing, Requested, decide
+from gan2shape_jax.training.resume import Decision
 
 _FRAMED = 320  # pixels per side of a photograph in the drawing of all
 _IN_A_ROW = 6
 
 
-def name_of(argument: str, path: pathlib.Path, config: ConfigDict) -> tuple[str, pathlib.Path]:
+def name_of(argument: str, path: pathlib.Path, out: pathlib.Path) -> tuple[str, pathlib.Path]:
     """Returns what a result is filed under and its place, by the first argument and the first photo of it.
 
     It is the folder's or video's name, or that of the photo with `-together`, which may have a result of its own.
@@ -46,7 +44,7 @@ def name_of(argument: str, path: pathlib.Path, config: ConfigDict) -> tuple[str,
     if not place.is_dir() and not is_video(place):
         place = path.with_name(f"{path.stem}-together")
     place = pathlib.Path(place.resolve())
-    return naming.names_for([place], folder.names_in(pathlib.Path(config.workdir)))[0], place
+    return naming.names_for([place], folder.names_in(out))[0], place
 
 
 def digest_of(sources: Sequence[Source]) -> str:
@@ -54,20 +52,10 @@ def digest_of(sources: Sequence[Source]) -> str:
     return hashlib.sha256("\n".join(sorted({source.digest for source in sources})).encode()).hexdigest()
 
 
-def decided(config: ConfigDict, name: str, digest: str) -> Decision:
+def decided(photo_folder: PhotoFolder, name: str, digest: str) -> Decision:
     """Returns what happens to the result of these photographs."""
-    identity, out = identity_of(config), RunFolder.at(config)
-    existing = out.existing(name)
-    if existing.state != "nothing":
-        try:
-            record = read_object(pathlib.Path(config.workdir, folder.FOLDER, f"{name}.json"), "the record of a photo")
-            _, own = read_identity(out.result(name) / "config.json")
-            existing = dataclasses.replace(existing, made_with=own.computed, drawing=own.drawing)
-            if record["photo"]["sha256"] != digest:
-                existing = Existing(fault="it is of other photographs")
-        except (OSError, UserError, KeyError, TypeError) as error:
-            existing = dataclasses.replace(existing, fault=str(error))
-    return decide(existing, Requested(identity.computed, identity.drawing, replaces=True))
+    record = photo_folder.photos / f"{name}.json"
+    return photo_folder.decided(name, lambda: read_object(record, "the record of a photo")["photo"]["sha256"] == digest)
 
 
 class Made(NamedTuple):
@@ -80,7 +68,6 @@ class Made(NamedTuple):
 
 
 def make(
-    config: ConfigDict,
     gathered: Gathered,
     model: PhotoModel,
     name: str,
@@ -94,29 +81,24 @@ def make(
         result, shots = together.reconstruct(gathered, model.predictor, name=name)
         files: dict[str, Any] = {}
         if texture:
-            result, files = together.textured(result, shots, mirror=any(config.schedule.flip3))
+            result, files = together.textured(result, shots, mirror=model.mirror)
         return Made(name, result, files, _parts(name, place, digest, gathered, shots))
     except images.FAILURES as error:
         raise UserError(images.failures_of([name], error)[name]) from error
 
 
-def put(config: ConfigDict, made: Made) -> None:
+def put(photo_folder: PhotoFolder, made: Made) -> None:
     """Puts a result in its place, and the page of all that the folder has; raises `UserError` if that is refused."""
-    run_folder, identity, name = RunFolder.at(config), identity_of(config), made.name
-    every = sorted({*folder.records_in(pathlib.Path(config.workdir)), name}, key=natural_key)
-    with images.WorkItems(run_folder, [f"{stem}.png" for stem in every], lambda line: None) as work_items:
+    run, name = photo_folder.run, made.name
+    every = sorted({*folder.records_in(run.root), name}, key=natural_key)
+    with images.WorkItems(run, [f"{stem}.png" for stem in every], lambda line: None) as work_items:
         try:
-            folder.put(config, identity, name, made.result, made.files, made.parts)
+            photo_folder.put(name, made.result, made.files, made.parts)
         except OSError as error:
-            raise io_error(error, f"{run_folder.result(name)} cannot be written") from error
+            raise io_error(error, f"{run.result(name)} cannot be written") from error
         work_items.note(name)
         work_items.wait()
-    run_folder.describe(config, identity)
-
-
-def redraw(config: ConfigDict, name: str) -> None:
-    """Has a result drawn anew from what is kept of it."""
-    images.redraw(RunFolder.at(config).result(name), config, identity_of(config).drawing)
+    run.describe(photo_folder.config, photo_folder.identity)
 
 
 def _parts(name: str, place: pathlib.Path, digest: str, gathered: Gathered, shots: Sequence[Shot]) -> dict[str, bytes]:

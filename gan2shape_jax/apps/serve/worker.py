@@ -303,12 +303,12 @@ def _frame(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Re
 
 def _reconstruct(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Report) -> None:
     out, refine = pathlib.Path(task["folder"]), task["refine"]
-    config = photo_folder.config_of(kind, out, refine=refine)
-    (photo,) = photo_folder.prepare(_request(task, CropBox(*task["box"])), config, model.finder)
+    folder = photo_folder.PhotoFolder(photo_folder.config_of(kind, out, refine=refine))
+    (photo,) = photo_folder.prepare(_request(task, CropBox(*task["box"])), folder, model.finder)
     (out / DRAWING).write_bytes(photo.files[f"framing/{photo.name}.jpg"])
     report(MASK, {"mask": photo.subject.mask_source})
-    refiner = load_refiner(kind) if refine else None
-    if failed := photo_folder.make_results(config, [photo], model, refiner):
+    model = dataclasses.replace(model, refiner=load_refiner(kind) if refine else None)
+    if failed := photo_folder.make_results(folder, [photo], model):
         raise UserError(failed[photo.name])
     _archive(out, [photo.name], report)
 
@@ -316,7 +316,8 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, repo
 def _reconstruct_several(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Report) -> None:
     """Makes one result of several photos, or one of each."""
     out = pathlib.Path(task["folder"])
-    config, name = photo_folder.config_of(kind, out, refine=False), task["names"][0]
+    folder = photo_folder.PhotoFolder(photo_folder.config_of(kind, out, refine=False))
+    name = task["names"][0]
 
     def say(line: str) -> None:
         print(f"{name}: {line}", file=sys.stderr)
@@ -325,11 +326,11 @@ def _reconstruct_several(task: dict[str, Any], kind: ConfigDict, model: PhotoMod
         sources = together.sources_of([*map(pathlib.Path, task["photos"])], names=task["shown"], foreign=True)
         checked = [source._replace(open=functools.partial(_opened, source, task["pixels"])) for source in sources]
         gathered = together.gather(checked, model, log=say)
-        photo_together.put(config, photo_together.make(config, gathered, model, name, out, ""))
+        photo_together.put(folder, photo_together.make(gathered, model, name, out, ""))
         names = [name]
     else:
-        names = _make_each(task, config, model)
-    (out / DRAWING).write_bytes((out / photo_folder.FOLDER / "framing" / f"{names[0]}.jpg").read_bytes())
+        names = _make_each(task, folder, model)
+    (out / DRAWING).write_bytes((folder.photos / "framing" / f"{names[0]}.jpg").read_bytes())
     report(MASK, {"mask": ""})
     _archive(out, names, report)
 
@@ -340,7 +341,7 @@ def _opened(source: together.Source, pixels: int) -> Picture:
     return picture
 
 
-def _make_each(task: dict[str, Any], config: ConfigDict, model: PhotoModel) -> list[str]:
+def _make_each(task: dict[str, Any], folder: photo_folder.PhotoFolder, model: PhotoModel) -> list[str]:
     """Makes a result of each object in photos; returns their names. Raises `UserError`: there is none."""
     prepared: list[photo_folder.Prepared] = []
     refused: dict[str, str] = {}
@@ -348,12 +349,12 @@ def _make_each(task: dict[str, Any], config: ConfigDict, model: PhotoModel) -> l
         request = photo_folder.Request(pathlib.Path(path), name, foreign=True)
         try:
             _require_modest(path, request.opened(), task["pixels"])
-            prepared += photo_folder.prepare(request, config, model.finder)
+            prepared += photo_folder.prepare(request, folder, model.finder)
         except FatalRunError:
             raise
         except UserError as error:
             refused[name] = str(error).replace(path, shown).replace(pathlib.Path(path).name, shown)
-    failed = photo_folder.make_results(config, prepared, model, refused=refused) if prepared else {}
+    failed = photo_folder.make_results(folder, prepared, model, refused=refused) if prepared else {}
     made = [photo.name for photo in prepared if photo.name not in failed]
     if not made:
         raise UserError("; ".join([*refused.values(), *failed.values()][:_SAID]))

@@ -18,7 +18,7 @@ from PIL import Image
 from gan2shape_jax.apps.evaluate import find_runs
 from gan2shape_jax.apps.photo import command
 from gan2shape_jax.apps.photo import folder as photo_folder
-from gan2shape_jax.apps.photo.folder import Request, make_results, names_in, prepare
+from gan2shape_jax.apps.photo.folder import PhotoFolder, Request, make_results, names_in, prepare
 from gan2shape_jax.apps.photo.naming import expand, names_for, place_of
 from gan2shape_jax.detection.detector import Detection
 from gan2shape_jax.errors import UserError
@@ -52,7 +52,7 @@ def _config(out, *, refine=False):
 
 def _prepare(path, out, *, refine=False, finder=None, **wishes):
     request = Request(path, "a", **({"box": _BOX} | wishes))
-    (prepared,) = prepare(request, _config(out, refine=refine), finder or _finder())
+    (prepared,) = prepare(request, PhotoFolder(_config(out, refine=refine)), finder or _finder())
     return prepared
 
 
@@ -89,7 +89,7 @@ def test_an_inverted_cut_out_is_told_in_the_photos_notes(tmp_path, face_photo):
 def test_the_next_photos_are_searched_while_others_are_reconstructed(tmp_path, monkeypatch, refine, sizes):
     requests, searched = [Request(tmp_path / f"{k}.png", f"{k}") for k in range(20)], queue.Queue()
     monkeypatch.setattr(photo_folder, "prepare", lambda request, *_: searched.put(request.name) or [request.name])
-    groups = command._searched_ahead(requests, _config(tmp_path / "out", refine=refine), _finder())
+    groups = command._searched_ahead(requests, None, _REFINING if refine else _MODEL)
     first = next(groups)
     begun = [searched.get(timeout=10) for _ in range(sizes[0] + sizes[1])]  # while the first are reconstructed
     assert begun == [f"{k}" for k in range(sizes[0] + sizes[1])]
@@ -101,7 +101,7 @@ def test_a_command_that_ends_early_searches_no_further(tmp_path, monkeypatch):
     begun, go_on = [], threading.Event()
     requests = [Request(tmp_path / f"{k}.png", f"{k}") for k in range(20)]
     monkeypatch.setattr(photo_folder, "prepare", lambda request, *_: begun.append(request.name) or go_on.wait(10))
-    groups = command._searched_ahead(requests, _config(tmp_path / "out", refine=True), _finder())
+    groups = command._searched_ahead(requests, None, _REFINING)
     next(groups)
     threading.Timer(0.2, go_on.set).start()
     groups.close()  # waits for the search under way
@@ -109,7 +109,7 @@ def test_a_command_that_ends_early_searches_no_further(tmp_path, monkeypatch):
 
 
 _MODEL = PhotoModel(_finder(), None)
-_REFINER = Refiner(types.SimpleNamespace(schedule=()), None, None, None)
+_REFINING = PhotoModel(_finder(), None, Refiner(types.SimpleNamespace(schedule=()), None, None, None))
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def made(monkeypatch):
 
 
 def _make(config, photos, refine=False, **how):
-    return make_results(config, photos, _MODEL, _REFINER if refine else None, texture=False, **how)
+    return make_results(PhotoFolder(config), photos, _REFINING if refine else _MODEL, texture=False, **how)
 
 
 def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(photo, tmp_path, made, monkeypatch):
@@ -404,7 +404,7 @@ def test_everybody_in_a_photo_is_prepared_and_done_again_under_the_same_names(ph
     boxes = [CropBox(80, 100, 60), _BOX, CropBox(260, 90, 50)]
 
     def prepared(**wishes):
-        return prepare(Request(photo, "a", **wishes), _config(out), _finder(boxes))
+        return prepare(Request(photo, "a", **wishes), PhotoFolder(_config(out)), _finder(boxes))
 
     everybody = prepared()
     assert [photo.name for photo in everybody] == ["a-1", "a-2", "a-3"]
@@ -447,7 +447,7 @@ def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo
     assert not out.exists()
     prepared = _prepare(photo, out)
     os.utime(photo, ns=(2, 2))
-    failed = make_results(_config(out), [prepared], _MODEL)
+    failed = make_results(PhotoFolder(_config(out)), [prepared], _MODEL)
     assert "a.png changed while it was processed" in failed["a"] and not (out / "results/a").exists()
 
 
@@ -471,15 +471,15 @@ def test_a_model_of_cats_that_is_unsure_names_the_model_of_people(tmp_path, pict
     path = tmp_path / "a.png"
     Image.fromarray(placed(picture, x=190, y=100, side=96)).save(path)
     detector = types.SimpleNamespace(detect=lambda photo: [Detection(_BOX, score)], most=12)
-    config = photo_folder.config_of(load_kind("cat"), tmp_path / "out", refine=False)
+    folder = PhotoFolder(photo_folder.config_of(load_kind("cat"), tmp_path / "out", refine=False))
     finder = _finder(category="cat", detector=detector, kind="cat's face")
-    (prepared,) = prepare(Request(path, "a"), config, finder)
+    (prepared,) = prepare(Request(path, "a"), folder, finder)
     assert [note.removeprefix("a.png: ") for note in prepared.notes[1:]] == ([said] if said else [])
     detector.detect = lambda photo: [Detection(_BOX, 0.1)]
     request = Request(path, "b")
     absent = "it shows a face: use --model people" if "ict" in picture else "so it has no 3D result$"
     with pytest.raises(NoDetectionError, match=absent):
-        prepare(request, config, finder)
+        prepare(request, folder, finder)
 
 
 def test_photos_are_refined_by_the_gan_that_the_model_was_lifted_from():
@@ -490,8 +490,7 @@ def test_photos_are_refined_by_the_gan_that_the_model_was_lifted_from():
 
 
 def test_who_refines_is_told_before_that_the_shape_stays_and_where_it_does_not(tmp_path, monkeypatch, photo, capsys):
-    monkeypatch.setattr(command, "load_photo_model", lambda kind, log: _MODEL)
-    monkeypatch.setattr(command, "load_refiner", lambda kind: _REFINER)
+    monkeypatch.setattr(command, "load_photo_model", lambda kind, log, refine: _REFINING)
     told = []
     monkeypatch.setattr(command, "_reconstruct", lambda *_: told.append(capsys.readouterr().err) or 0)
     for model in ("people", "ictface"):
@@ -505,9 +504,9 @@ def test_the_most_objects_that_are_taken_from_a_photo_are_told(photo, tmp_path, 
     for most, words in ((2, "; more than 2 are not taken from one photo\n"), (3, "a-2\n")):
         detector = types.SimpleNamespace(detect=lambda photo: [Detection(_BOX, 0.9)] * 2, most=most)
         model = PhotoModel(_finder(detector=detector), None)
-        monkeypatch.setattr(command, "load_photo_model", lambda kind, log, model=model: model)
+        monkeypatch.setattr(command, "load_photo_model", lambda kind, log, refine, model=model: model)
         monkeypatch.setattr(
-            photo_folder, "make_results", lambda config, photos, *_, **__: {one.name: "x" for one in photos}
+            photo_folder, "make_results", lambda folder, photos, *_, **__: {one.name: "x" for one in photos}
         )
         assert command.main([str(photo), "--out", str(tmp_path / "out")]) == 1
         printed = capsys.readouterr()

@@ -9,7 +9,6 @@ from helpers import several
 from PIL import Image
 
 from gan2shape_jax.apps.photo import command, together
-from gan2shape_jax.config import load_config
 from gan2shape_jax.main import main
 from gan2shape_jax.method import joint_refinement
 from gan2shape_jax.photos.together import sources_of
@@ -40,18 +39,15 @@ def test_a_video_is_named_alone_or_taken_together_with_others(tmp_path, monkeypa
     assert said == "error: turn.mp4 is a video, which shows one person: name it alone, or add --together\n"
     assert main(["turn.mp4", "--refine"]) == 1
     assert "--refine is for photos that are reconstructed one by one, not together" in capsys.readouterr().err
-    config = load_config("ictface").unlock()
-    config.workdir = "out"
-    assert together.name_of("turn.mp4", tmp_path / "turn.mp4", config) == ("turn", tmp_path / "turn.mp4")
+    assert together.name_of("turn.mp4", tmp_path / "turn.mp4", tmp_path / "out") == ("turn", tmp_path / "turn.mp4")
 
 
 def test_a_result_is_named_after_the_folder_or_the_first_photo(tmp_path):
-    config = load_config("ictface").unlock()
-    config.workdir, folder = str(tmp_path / "out"), tmp_path / "anna"
+    out, folder = tmp_path / "out", tmp_path / "anna"
     folder.mkdir()
-    assert together.name_of(str(folder), folder / "1.jpg", config) == ("anna", folder)
-    assert together.name_of(str(folder / "1.jpg"), folder / "1.jpg", config)[0] == "1-together"
-    assert together.name_of(f"{folder}/*.jpg", folder / "1.jpg", config)[0] == "1-together"
+    assert together.name_of(str(folder), folder / "1.jpg", out) == ("anna", folder)
+    assert together.name_of(str(folder / "1.jpg"), folder / "1.jpg", out)[0] == "1-together"
+    assert together.name_of(f"{folder}/*.jpg", folder / "1.jpg", out)[0] == "1-together"
 
 
 def test_a_set_of_photographs_is_known_again_by_content_in_any_order(tmp_path):

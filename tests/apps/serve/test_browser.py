@@ -18,7 +18,7 @@ from helpers.served import served
 from PIL import Image
 
 import gan2shape_jax
-from gan2shape_jax.apps.photo.folder import Request, config_of, prepare
+from gan2shape_jax.apps.photo.folder import PhotoFolder, Request, config_of, prepare
 from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.photos.explain import load_kind
@@ -205,13 +205,13 @@ def test_where_nothing_is_found_the_page_says_what_the_command_line_says_and_has
     address, without_faces, model, tmp_path
 ):
     kind = load_kind(model)
-    config, finder = config_of(kind, tmp_path, refine=False), load_photo_model(kind, log=print).finder
+    folder, finder = PhotoFolder(config_of(kind, tmp_path, refine=False)), load_photo_model(kind, log=print).finder
     with _opened(address) as page:
         for photo in without_faces:
             _start(page, address)
             page.press(f"#model input[value={model}]")
             with pytest.raises(NoDetectionError) as said:
-                prepare(Request(photo, photo.stem), config, finder)
+                prepare(Request(photo, photo.stem), folder, finder)
             sentence = str(said.value).replace("use --model cat", 'choose "Cats" above')
             _send(page, photo)
             _ends_with(page, f"{sentence}. If there is one, put the square around it.")
