@@ -378,6 +378,8 @@ def photo(
         result, _ = pipeline.refined(subject, loaded.refiner, pipeline.invert(subject, loaded.refiner))
     else:
         result = pipeline.explained(subject, loaded)
+    if box is None and not anyway:
+        pipeline.require_found(result, subject, loaded)
     result, _ = pipeline.textured(result, subject, picture, mirror=loaded.mirror)
     return dataclasses.replace(result, metrics=result.metrics | {"frame": dataclasses.asdict(subject.detection.box)})
 

@@ -9,7 +9,8 @@
 `measure` does what `gan2shape-jax photo` does, with the largest face of each photo, or of each picture of HEADS with
 something around it, and writes what `photos.judge` goes by and, where the true depth is known, the SIDE inside the crop
 that was found. Changes are a function of the photo's name; those that a verdict should not notice are `harmless`, of
-those that are `harmful` heads get one of each group at random. What is in OUT already is not done again.
+those that are `harmful` heads get one of each group at random; `close` ones show so many percent of the square that was
+found, and nothing around it. What is in OUT already is not done again.
 
 `record` writes the model's trust record (`NAME.trust.safetensors`): the SIDE to expect, a ridge regression of its
 logarithm on the severities of `photos.judge.MEASURES`, with its interval; and the usual error at each place of the
@@ -58,6 +59,7 @@ LONGER = 640  # pixels of a photo's longer side, at most
 _AROUND = 40  # pixels around a rendered head
 _HARMLESS = ("contrast 0.6", "contrast 1.6", "grey", "warm", "gain 0.5", "gain 1.5", "JPEG 60", "mirrored")
 _HARMFUL = ("blurred", "tiny", "covered by a mask", "covered by a hand", "dark", "cut")
+_CLOSE = tuple(f"close {share}{grey}" for share in (100, 88, 75, 65) for grey in ("", " grey"))
 _LUMA = np.array((0.299, 0.587, 0.114))
 _RIDGE, _FOLDS = 1.0, 8
 _SOFT = 2 / 128  # of a side: the usual error is blurred by this much
@@ -101,6 +103,16 @@ def changed(photo: np.ndarray, change: str, eyes: float, marks: np.ndarray, rng:
 
 def _bytes(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _closer(photo: np.ndarray, box: Sequence[float], change: str) -> np.ndarray:
+    """Returns what a photo shows inside a share of the square that was found; `box` is its centre and side."""
+    _, share, *grey = change.split()
+    (x, y), half = box[:2], box[2] * float(share) / 200
+    edges = (round(max(value, 0)) for value in (y - half, y + half, x - half, x + half))
+    top, bottom, left, right = edges
+    cut = np.ascontiguousarray(photo[top:bottom, left:right])
+    return changed(cut, "grey", 0, np.zeros((5, 2)), np.random.default_rng()) if grey else cut
 
 
 def _with_mask(photo: np.ndarray, marks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -185,7 +197,7 @@ def measure_largest_face(
     mask = cv2.resize(finder.mean_mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
     result = networks.reconstruct(Item("a", image, mask, None, None, side))
     marks = faces.landmarks_in(crop)
-    row = {"score": assessment.score, "view": np.round(result.view, 4).tolist()}
+    row = {"score": assessment.score, "box": [box.x, box.y, box.side], "view": np.round(result.view, 4).tolist()}
     row |= {name: float(value) for name, value in judge.measured(assessment, result.view, result.metrics).items()}
     if truth is not None:
         rows, columns = np.mgrid[:side, :side] + 0.5
@@ -242,11 +254,14 @@ def _measure(options: argparse.Namespace) -> None:
         changes = list(_HARMLESS) if "harmless" in options.changes else []
         if "harmful" in options.changes:
             changes += list(rng.choice(_HARMFUL, 2, replace=False)) if options.heads else list(_HARMFUL)
+        changes += list(_CLOSE) if "close" in options.changes else []
         for change in changes if first else ():
             marks = first[1]
             eyes = float(np.hypot(*(marks[1] - marks[0])))
             if change == "cut":
                 other, known = _cut(photo, truth, eyes, marks, rng)
+            elif change in _CLOSE:
+                other, known = _closer(photo, first[0]["box"], change), None
             else:
                 other, known = changed(photo, change, eyes, marks, rng), truth
                 if known is not None and other.shape != photo.shape:
@@ -407,7 +422,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--photos", nargs="+", default=[], help="photos, or folders of them")
     parser.add_argument("--heads", type=pathlib.Path, help="folder of rendered heads: image, mask, depth")
     parser.add_argument("--most", type=int, default=10**6, help="heads (default: all)")
-    parser.add_argument("--changes", nargs="*", choices=("harmless", "harmful"), default=[])
+    parser.add_argument("--changes", nargs="*", choices=("harmless", "harmful", "close"), default=[])
     parser.add_argument("--model", default="people")
     parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args(arguments)

@@ -5,7 +5,8 @@ ShiqiYu/libfacedetection.train, which OpenCV's `FaceDetectorYN` runs.
 
 A photo is searched at two scales, and lying and upside down if nothing is found. Each face is then looked at again in
 an upright crop of one size, with its surroundings, as it is and mirrored: this gives the same landmarks whatever the
-photo's size and rotation, and no longer finds what only resembled a face, such as a cat's.
+photo's size and rotation, and no longer finds what only resembled a face, such as a cat's. YuNet is unsure of a face
+that fills its photo: such a one is searched and looked at with grey around the photo.
 
 From five landmarks (eyes, nose, corners of the mouth) to the crop as the GAN frames faces: the similarity that takes
 them to their mean place in the GAN's own samples, moved and scaled in proportion to what it leaves of the nose, which
@@ -36,6 +37,7 @@ _MODEL = "yunet/yunet_n_dynamic.onnx"
 LONGER, _LARGEST = 640, 1920  # pixels of the photo's longer side in the search, and for small faces
 _ENLARGED = 1.5  # photos are searched for small faces if they are larger than `LONGER` by this factor
 CANDIDATE = 0.6  # YuNet's score from which a face is looked at again
+FILLS, GREY = 0.8, 128  # shorter sides of a photo from which a face's crop fills it, and what is put around it then
 LEAST_SCORE = 0.3  # from which it is still one there
 _FACE = 0.8  # from which it is certain
 _LEAST = 20  # pixels of the photo: smaller faces are not searched for
@@ -149,24 +151,41 @@ def _detect_turned(photo: np.ndarray, framing: Framing) -> Iterator[tuple[float,
     sides = [LONGER] + [min(longer, _LARGEST)] * (longer > _ENLARGED * LONGER)
     for turns in (0, 1, 3, 2):
         turned = np.ascontiguousarray(np.rot90(photo, turns))  # anticlockwise
-        candidates = sorted(
-            (candidate for side in sides for candidate in _search(turned, side)), key=lambda candidate: -candidate.score
-        )
-        places = [(candidate, _framed(candidate.landmarks, framing)) for candidate in candidates]
-        once = [
-            candidate for k, (candidate, box) in enumerate(places) if all(apart(box, other) for _, other in places[:k])
-        ]
-        faces = [
-            pair
-            for pair in (_look_again(turned, candidate, framing) for candidate in once)
-            if _lies_in(turned, pair[1])
-        ]
+        faces = _faces(turned, sides, framing)
+        fill = [box.side > FILLS * min(height, width) for score, box in faces if score >= SURE]
+        if turns == 0 and (any(fill) or not fill):
+            faces += _filling(turned, framing)
         for score, box in faces if turns == 0 else [pair for pair in faces if pair[0] >= PERHAPS]:
             for turn in range(turns, 0, -1):
                 box = CropBox((height, width)[turn % 2] - box.y, box.x, box.side, box.roll_deg + 90)
             yield score, dataclasses.replace(box, roll_deg=(box.roll_deg + 180) % 360 - 180)
         if any(score >= SURE and abs(box.roll_deg) < _UPRIGHT for score, box in faces):
             return
+
+
+def _faces(photo: np.ndarray, sides: list[int], framing: Framing) -> list[tuple[float, CropBox]]:
+    """Returns certainty and box of each face that is found in a photo resized to these longer sides, pixels."""
+    candidates = [candidate for side in sides for candidate in _search(photo, side)]
+    candidates.sort(key=lambda candidate: -candidate.score)
+    places = [(candidate, _framed(candidate.landmarks, framing)) for candidate in candidates]
+    once = [candidate for k, (candidate, box) in enumerate(places) if all(apart(box, other) for _, other in places[:k])]
+    faces = (_look_again(photo, candidate, framing) for candidate in once)
+    return [pair for pair in faces if _lies_in(photo, pair[1])]
+
+
+def _filling(photo: np.ndarray, framing: Framing) -> list[tuple[float, CropBox]]:
+    """Returns certainty and box of a face that fills its photo, seen with grey around that."""
+    height, width = photo.shape[:2]
+    wide = CropBox(width / 2, height / 2, 2 * max(height, width))
+    places = np.stack(np.meshgrid(*2 * (np.arange(LONGER) + 0.5,)), axis=-1)
+    x, y = np.moveaxis(crop_to_photo(places, wide, LONGER), -1, 0)
+    beyond = (x < 0) | (y < 0) | (x > width) | (y > height)
+    around = np.where(beyond[..., None], np.uint8(GREY), sample_crop(photo, wide, LONGER))
+    factor, found = wide.side / LONGER, []
+    for score, box in _faces(around, [LONGER], framing):
+        x, y = crop_to_photo(np.array([box.x, box.y]), wide, LONGER)
+        found.append((score, CropBox(x, y, factor * box.side, box.roll_deg)))
+    return [(score, box) for score, box in found if box.side > FILLS * min(height, width) and _lies_in(photo, box)]
 
 
 def _search(photo: np.ndarray, side: int) -> list[_Face]:

@@ -24,7 +24,7 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mask, mean_mask_file
 from gan2shape_jax.io.grabcut import grabcut_mask
 from gan2shape_jax.io.image_files import Picture, grey_mask, inverted_fault
-from gan2shape_jax.photos.judge import Assessment, assessed
+from gan2shape_jax.photos.judge import CORE, Assessment, assessed
 
 SOURCES = {
     "file": "a file",
@@ -266,8 +266,9 @@ def assess(pixels: UInt8[np.ndarray, "h w 3"], detection: Detection, box: CropBo
     height, width = pixels.shape[:2]
     mask = Image.fromarray(finder.mean_mask).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     usual = np.asarray(mask) >= 0.5
-    rows, columns = np.nonzero(usual)
-    x, y = crop_to_photo(np.stack([columns, rows], axis=1) + 0.5, box, SIDE).T
+    places = np.argwhere(usual)[:, ::-1] + 0.5
+    places = places[(abs(places / SIDE - 0.5) <= CORE / 2).all(axis=1)]
+    x, y = crop_to_photo(places, box, SIDE).T
     outside = float(np.mean((x < 0) | (y < 0) | (x > width) | (y > height)))
     crop = sample_crop(pixels, box, SIDE)
     return assessed(crop, detection.score, usual, pixels=detection.box.side, outside=outside)

@@ -38,6 +38,7 @@ from gan2shape_jax.stylegan2 import Architecture
 # Distances in pixels of a crop of `SIDE`, whose differences are compared: in a sharp picture those of neighbours are
 # nearly as large as those of pixels further apart; where it is out of focus, they are as small as a plane's.
 NEAR, FAR = 1, 4
+CORE = 0.75  # of a crop's side, along its middle: features are in it, and only hair, ears and neck around it
 LOW, HIGH = 5, 95  # percentiles of luma between which contrast is measured
 AROUND = 6  # pixels to either side of those that a pixel's surroundings have, of pictures of `SIDE`
 MOUTH_WIDE, MOUTH_HIGH = 0.42, 0.19  # standard deviations of where it is: of its width, and of how far eyes are above
@@ -48,7 +49,7 @@ class Assessment(NamedTuple):
 
     score: float  # that it shows an object of the GAN's kind, 0 to 1
     pixels: float = np.nan  # of the photo, along the crop's side
-    outside: float = np.nan  # share of where the object usually is that lies outside of the photo, 0 to 1
+    outside: float = np.nan  # share of where the object's `CORE` usually is that lies outside of the photo, 0 to 1
     light: float = np.nan  # luma that the lightest hundredth of the crop exceeds, 0 to 255
     contrast: float = np.nan  # range of the object's luma (5th to 95th percentile), as a share of `light`
     # How fast differences of luma grow with distance on the object: about 0.5 in a sharp picture and 1 where it is out

@@ -18,7 +18,7 @@ from gan2shape_jax.io.image_files import Picture, crop_and_resize, shrunk_mask
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.photos.explain import Predictor
-from gan2shape_jax.photos.find import Finder, Subject, load_finder
+from gan2shape_jax.photos.find import Finder, NoDetectionError, Subject, load_finder
 from gan2shape_jax.photos.texture import Seen, photo_textured, texture_from_all
 from gan2shape_jax.plan import inputs, runtime
 from gan2shape_jax.plan.identity import resolve_auto
@@ -86,6 +86,14 @@ def explained(subject: Subject, model: PhotoModel) -> Reconstruction:
     config = model.predictor.plan.config
     result = model.predictor.reconstruct(_item(subject, config), subject.assessment)
     return _in_own_light(result, subject, config)
+
+
+def require_found(result: Reconstruction, subject: Subject, model: PhotoModel) -> None:
+    """Raises `NoDetectionError` if the verdict, which knows more than the detector, is that there is no object."""
+    if result.metrics.get("trust", {}).get("category", 1) < judge.UNLIKELY:
+        raise NoDetectionError(
+            f"{subject.name}: no {model.finder.kind} found at a closer look, so it has no 3D result", candidate=True
+        )
 
 
 def invert(subject: Subject, refiner: Refiner) -> np.ndarray:

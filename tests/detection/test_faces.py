@@ -74,6 +74,19 @@ def test_photos_lying_and_upside_down_have_the_same_crop(photo, box, turns):
     assert detection.score >= SURE and _near(there, box)
 
 
+@pytest.mark.parametrize("share", [1.0, 0.88, 0.75, 0.65])
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_face_that_fills_its_photo_is_as_certain(photo, box, share, grey):
+    """Such as in an avatar: YuNet, with nothing around a face, scores it as low as other things."""
+    half = share * box.side / 2
+    top, left = round(box.y - half), round(box.x - half)
+    cut = photo[top : round(box.y + half), left : round(box.x + half)]
+    cut = np.repeat(cut.mean(-1, keepdims=True).astype(np.uint8), 3, -1) if grey else np.ascontiguousarray(cut)
+    (detection,) = _detector().detect(cut)
+    there = CropBox(detection.box.x + left, detection.box.y + top, detection.box.side, detection.box.roll_deg)
+    assert detection.score >= 0.9 and _near(there, box, shift=0.1, scale=0.15)
+
+
 def test_a_tilted_face_is_framed_upright(photo, box):
     tilted = sample_crop(photo, CropBox(190, 100, 180, -20), 360)
     (detection,) = _detector().detect(tilted)

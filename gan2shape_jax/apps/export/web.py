@@ -156,12 +156,14 @@ def model_facts(config: ConfigDict, predictor: explain.Predictor) -> dict[str, A
 def browser_constants() -> dict[str, Any]:
     """Returns the numbers and words of Python's modules that the page's scripts go by, by what they decide."""
     luma = {"luma": detector.LUMA, "percentile": detector.LIGHTEST}
-    looking = "looked_at wide looks near candidate least_score overlap middle steepness usual nose mirrored"
+    looking = "looked_at wide looks near candidate least_score fills grey overlap middle steepness usual nose mirrored"
     return {
-        "detector": _named(faces, looking) | {"searched": faces.LONGER, "apart": detector.APART, "still": _STILL},
+        "detector": _named(faces, looking)
+        | {"searched": faces.LONGER, "still": _STILL}
+        | _named(detector, "apart sure"),
         "exposure": luma | _named(detector, "dim fair light most_gain"),
         "assessment": luma
-        | _named(judge, "near far low high around")
+        | _named(judge, "near far low high around core")
         | {"mouth": {"wide": judge.MOUTH_WIDE, "high": judge.MOUTH_HIGH}},
         "landmarks": _named(landmark_pose, "landmark guess more_of_yaw size outlier largest_turn steps"),
         "surface": _named(surface, "rings wall slope least_front clear fade"),

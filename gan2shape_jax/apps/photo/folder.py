@@ -419,6 +419,8 @@ class _Making:
                 monitor.check()
                 try:
                     result, files = self._result(photo, monitor)
+                    if photo.request.box is None and not photo.request.anyway:
+                        pipeline.require_found(result, photo.subject, self.model)
                 except FAILURES as error:
                     self.work_items.fail(failures_of([photo.name], error))
                     continue

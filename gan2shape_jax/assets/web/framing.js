@@ -143,14 +143,51 @@ function scored(score, by) {
   return 1 / (1 + Math.exp(-by.steepness * (score - by.middle)));
 }
 
+/** Returns a square picture of a photo, with grey around it as wide as half of its longer side, and its place. */
+function bordered(photo, by) {
+  const place = { x: photo.width / 2, y: photo.height / 2, side: 2 * Math.max(photo.width, photo.height), roll: 0 };
+  const size = by.searched;
+  const crop = sampleCrop(photo, place, size);
+  const data = new Uint8ClampedArray(4 * size * size).fill(by.grey);
+  for (let k = 0; k < size * size; k++) {
+    const [x, y] = cropToPhoto([(k % size) + 0.5, Math.floor(k / size) + 0.5], place, size);
+    if (x >= 0 && y >= 0 && x <= photo.width && y <= photo.height) for (let c = 0; c < 3; c++) data[4 * k + c] = crop[3 * k + c];
+  }
+  return [{ data, width: size, height: size }, place];
+}
+
 /** Returns the faces of a photo, {box, score}, the score 0 to 1 and the largest face first. */
 export async function findFaces(run, photo, framing, by) {
+  const found = await facesIn(run, photo, framing, by);
+  const least = by.fills * Math.min(photo.width, photo.height);
+  const sure = found.filter((one) => one.score >= by.sure);
+  if (!sure.length || sure.some((one) => one.box.side > least)) {
+    const [wide, place] = bordered(photo, by);
+    for (const { box, score } of await facesIn(run, wide, framing, by)) {
+      const [x, y] = cropToPhoto([box.x, box.y], place, by.searched);
+      const face = { box: { ...box, x, y, side: (box.side * place.side) / by.searched }, score };
+      if (face.box.side <= least || x < 0 || y < 0 || x > photo.width || y > photo.height) continue;
+      const other = found.findIndex((one) => same(one.box, face.box, by));
+      if (other < 0) found.push(face);
+      else if (face.score > found[other].score) found[other] = face;
+    }
+  }
+  return found.sort((a, b) => b.box.side - a.box.side);
+}
+
+/** Whether the centres of two boxes are so near that they show one face. */
+function same(box, other, by) {
+  return Math.hypot(other.x - box.x, other.y - box.y) < by.apart * Math.max(other.side, box.side);
+}
+
+/** Returns the faces that are found in a photo, or in a picture of one with something around it. */
+async function facesIn(run, photo, framing, by) {
   const longer = Math.max(photo.width, photo.height);
   const whole = { x: longer / 2, y: longer / 2, side: longer, roll: 0 };
   const found = [];
   for (const candidate of await yunet(run, sampleCrop(photo, whole, by.searched), by.searched, by.candidate, by)) {
     let box = framed(candidate.landmarks.map((one) => cropToPhoto(one, whole, by.searched)), framing, by);
-    if (found.some((other) => Math.hypot(other.box.x - box.x, other.box.y - box.y) < by.apart * Math.max(other.box.side, box.side))) continue;
+    if (found.some((other) => same(other.box, box, by))) continue;
     let score = candidate.score;
     for (let k = 0; k < by.looks; k++) {
       const closer = await look(run, photo, box, framing, by);
@@ -163,5 +200,5 @@ export async function findFaces(run, photo, framing, by) {
     }
     found.push({ box, score: scored(score, by) });
   }
-  return found.sort((a, b) => b.box.side - a.box.side);
+  return found;
 }

@@ -9,8 +9,9 @@ export function assessed(crop, box, photo, inside, by) {
   const [cos, sin] = [Math.cos(box.roll), Math.sin(box.roll)];
   let [beyond, count] = [0, 0];
   inside.forEach((there, k) => {
-    if (!there) return;
-    const [u, v] = [(((k % side) + 0.5) / side - 0.5) * box.side, ((Math.floor(k / side) + 0.5) / side - 0.5) * box.side];
+    const [column, row] = [((k % side) + 0.5) / side - 0.5, (Math.floor(k / side) + 0.5) / side - 0.5];
+    if (!there || Math.max(Math.abs(column), Math.abs(row)) > by.core / 2) return;
+    const [u, v] = [column * box.side, row * box.side];
     const [x, y] = [box.x + cos * u - sin * v, box.y + sin * u + cos * v];
     count += 1;
     beyond += x < 0 || y < 0 || x > photo.width || y > photo.height;
