@@ -42,7 +42,7 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import read_object
 from gan2shape_jax.results import pictures, surface, views
 from gan2shape_jax.results.files import FILES, add_files, open_file, write_folder
-from gan2shape_jax.results.result import TEXTURE, Photograph, Result, array_files
+from gan2shape_jax.results.result import MAPS, TEXTURE, Photograph, Result, array_files
 
 if TYPE_CHECKING:
     import trimesh
@@ -361,6 +361,13 @@ OUTPUTS = (
     ),
     Output(
         ("mesh.ply",), "the mesh with a colour for every vertex, metres", offer="3D model with coloured vertices (PLY)"
+    ),
+    Output(
+        MAPS,
+        "depth, normals and mask in the whole photo, pixel by pixel",
+        offer="Depth, normals and mask of the photo (PNG)",
+        archive="maps.zip",
+        inside=False,
     ),
     Output(("print.3mf",), "a closed solid in millimetres", offer="To print in 3D (3MF)"),
     Output(("print.stl",), "the same as STL", offer="To print in 3D (STL)"),

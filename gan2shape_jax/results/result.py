@@ -30,6 +30,7 @@ from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.results.files import open_file, write_folder
 
 TEXTURE = "texture_unlit.png"
+MAPS = ("photo_depth.png", "photo_normals.png", "photo_mask.png")  # of the photo's size, by `photos.maps`
 SIDE_M = 0.2  # metres in mesh files for the picture's side at the rotation centre's distance: a face is about as high
 _FORMAT = 1
 AWAITS = "awaits_refinement"  # true in the metrics of a prediction that a refining run is to replace

@@ -32,11 +32,13 @@ from gan2shape_jax.geometry.crop_box import CropBox, centred_box, sample_crop, s
 from gan2shape_jax.io.files import atomic_bytes, read_object, require_file_place, sha256
 from gan2shape_jax.io.image_files import LARGEST, open_upright
 from gan2shape_jax.io.output_folders import RESULT, require_output_folder
+from gan2shape_jax.photos.maps import photo_maps
 from gan2shape_jax.photos.texture import LARGEST_TEXTURE, Seen, photo_textured, texture_from_all
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.files import add_files
 from gan2shape_jax.results.outputs import USDZ, add_textured
 from gan2shape_jax.results.reconstruction import Reconstruction, load
+from gan2shape_jax.results.result import MAPS
 from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid, texel_colours, texel_places
 from gan2shape_jax.results.surface import build_mesh, jpeg, rows, usdz_bytes
 
@@ -51,6 +53,7 @@ _ALIKE = 0.08  # mean difference on the object, 0 to 1, up to which a crop may b
 _EPILOG = """\
   print     a closed solid in millimetres for a 3D printer: STL or 3MF
   texture   the mesh with the texture of RESULT's photo, at the photo's own resolution: GLB
+  maps      depth (16-bit), normals and mask of RESULT in its whole photo, at the photo's size: PNG
   ply       the mesh with the photo's colour for every vertex, metres: PLY
   usdz      the same mesh for iPhone and iPad, which open it in Quick Look: USDZ
   blender   a script that opens mesh, camera and photo in Blender
@@ -71,6 +74,11 @@ examples:
   gan2shape-jax export texture RESULT photo.jpg
   gan2shape-jax export texture RESULT photo.jpg --box 2010 1480 1700 --roll -4 --size 4096
 """
+_MAPS_EPILOG = """\
+examples:
+  gan2shape-jax export maps RESULT              of `gan2shape-jax photo`, which records photo and crop
+  gan2shape-jax export maps RESULT photo.jpg --box 2010 1480 1700 --roll -4 --out maps
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kinds: dict[str, Callable[[Sequence[str]], None]] = {
         "print": _print,
         "texture": _texture,
+        "maps": _maps,
         "ply": _ply,
         "usdz": _usdz,
         "blender": _blender,
@@ -197,13 +206,46 @@ def solid_bytes(mesh: trimesh.Trimesh, ending: str) -> bytes:
 def _texture(words: Sequence[str]) -> None:
     """Writes the textures and meshes that the words ask for and prints a summary; raises `UserError`."""
     options = _texture_parser().parse_args(words)
-    out = options.out or options.result
-    require_output_folder(out, RESULT)
+    result, photo, seen_box = _seen(options)
+    mirror, configuration = options.mirror, options.result / "config.json"
+    if mirror is None:  # where nothing is known, objects are symmetric
+        mirror = any(read_config(configuration).schedule.flip3) if configuration.is_file() else True
+    seen = Seen(photo, seen_box, result.view, 0.0, result.input_mask)
+    texture = texture_from_all(result, [seen], largest=options.size, mirror=mirror)
+    options.out.mkdir(parents=True, exist_ok=True)
+    add_textured(options.out, *photo_textured(result, photo, texture, seen_box))
+    share_seen, mirrored, made_up = texture.shares * 100
+    files = f"{options.out / 'mesh.glb'}, mesh.obj and textured.glb"
+    size = f"{len(texture.albedo)} x {len(texture.albedo)}"
+    shares = f"{share_seen:.0f}% from the photo, {mirrored:.0f}% mirrored, {made_up:.0f}% by the model"
+    print(one_line(f"wrote {files}: {result.name}, texture of {size}; of the object {shares}"))
+
+
+def _maps(words: Sequence[str]) -> None:
+    """Writes the maps of the photo that the words ask for and says where; raises `UserError`."""
+    about = "Writes depth (16-bit), normals and mask of a saved result in its whole photo, at the photo's size."
+    options = _photo_parser("maps", about, _MAPS_EPILOG).parse_args(words)
+    result, photo, box = _seen(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    add_files(options.out, photo_maps(result, photo, box))
+    height, width = photo.shape[:2]
+    print(one_line(f"wrote {', '.join(str(options.out / name) for name in MAPS)}: {width} x {height} pixels"))
+
+
+def _seen(options: argparse.Namespace) -> tuple[Reconstruction, np.ndarray, CropBox]:
+    """Returns the result, its photo as it was read, and the result's square there.
+
+    `options.out` becomes the folder to write to. Raises `UserError`: the photo, or that place, shows something else.
+    """
+    options.out = options.out or options.result
+    require_output_folder(options.out, RESULT)
     result, path, recorded = load(options.result), options.photo, None
     if path is None:
         if (noted := _noted_photo(options.result)) is None or options.box:
             raise UserError(f"name the photo of {result.name}, and the place of its input with --box X Y SIDE")
         path, recorded = noted
+        if recorded is None:
+            warnings.warn(f"the photo of {result.name} is gone or changed: its crop {path} is used", stacklevel=2)
     picture, _, reduction, _ = open_upright(path, least=1)
     photo = np.asarray(picture)
     height, width = photo.shape[:2]
@@ -221,23 +263,23 @@ def _texture(words: Sequence[str]) -> None:
         )
     if box.side < result.camera.image_size:
         warnings.warn(f"{path} has only {box.side:g} pixels for the result: expect no finer texture", stacklevel=2)
-    mirror, configuration = options.mirror, options.result / "config.json"
-    if mirror is None:  # where nothing is known, objects are symmetric
-        mirror = any(read_config(configuration).schedule.flip3) if configuration.is_file() else True
-    out.mkdir(parents=True, exist_ok=True)
-    seen = Seen(photo, seen_box, result.view, 0.0, result.input_mask)
-    texture = texture_from_all(result, [seen], largest=options.size, mirror=mirror)
-    add_textured(out, *photo_textured(result, photo, texture, seen_box))
-    share_seen, mirrored, made_up = texture.shares * 100
-    files = f"{out / 'mesh.glb'}, mesh.obj and textured.glb"
-    size = f"{len(texture.albedo)} x {len(texture.albedo)}"
-    shares = f"{share_seen:.0f}% from the photo, {mirrored:.0f}% mirrored, {made_up:.0f}% by the model"
-    print(one_line(f"wrote {files}: {result.name}, texture of {size}; of the object {shares}"))
+    return result, photo, seen_box
 
 
 def _texture_parser() -> argparse.ArgumentParser:
     about = "Writes a saved result with the texture of its photo, at the photo's own resolution."
-    parser = option_types.parser("export texture", about, _TEXTURE_EPILOG)
+    parser = _photo_parser("texture", about, _TEXTURE_EPILOG)
+    size = option_types.whole("--size", 256, LARGEST_TEXTURE, "texels")
+    about = "most texels a side; fewer if the photo has fewer (default: 2048; 4096 take 4 GB of memory)"
+    parser.add_argument("--size", type=size, default=2048, help=about)
+    about = "fill what the photo does not show from the other half, mirrored (default: where objects are symmetric)"
+    parser.add_argument("--mirror", action=argparse.BooleanOptionalAction, help=about)
+    return parser
+
+
+def _photo_parser(kind: str, about: str, epilog: str) -> argparse.ArgumentParser:
+    """Returns the parser of a command that takes a result, its photo, and where in it the result's input lies."""
+    parser = option_types.parser(f"export {kind}", about, epilog)
     option_types.add_result(parser)
     add, number = parser.add_argument, option_types.number
     about = "the photo of its input (default: the one that `photo` recorded)"
@@ -247,11 +289,6 @@ def _texture_parser() -> argparse.ArgumentParser:
     add("--box", type=box, nargs=3, metavar=("X", "Y", "SIDE"), help=about)
     about = "clockwise rotation of the input's content in the photo (default: 0)"
     add("--roll", type=roll, default=0.0, metavar="DEG", help=about)
-    size = option_types.whole("--size", 256, LARGEST_TEXTURE, "texels")
-    about = "most texels a side; fewer if the photo has fewer (default: 2048; 4096 take 4 GB of memory)"
-    add("--size", type=size, default=2048, help=about)
-    about = "fill what the photo does not show from the other half, mirrored (default: where objects are symmetric)"
-    add("--mirror", action=argparse.BooleanOptionalAction, help=about)
     option_types.add_path(parser, "--out", "FOLDER", "where to write (default: RESULT)")
     return parser
 
@@ -264,9 +301,12 @@ def _noted_photo(folder: pathlib.Path) -> tuple[pathlib.Path, CropBox | None] | 
     place, name = folder.resolve().parent.parent / "photos", folder.resolve().name
     try:
         record = read_object(place / f"{name}.json", "the record of a photo")
-        photo, box = pathlib.Path(record["photo"]["path"]), CropBox(**record["box"])
-        if photo.is_file() and sha256(photo) == record["photo"]["sha256"]:
-            return photo, box
+        photo, digest = pathlib.Path(record["photo"]["path"]), record["photo"]["sha256"]
+        if several := record.get("photographs"):  # in a folder, or named one by one; the first is what the result shows
+            photo = (photo if photo.is_dir() else photo.parent) / several[0]["name"]
+            digest = several[0]["sha256"]
+        if photo.is_file() and sha256(photo) == digest:
+            return photo, CropBox(**record["box"])
     except (OSError, UserError, KeyError, TypeError):
         return None
     crop = place / "image" / f"{name}.png"

@@ -76,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--refine", action="store_true", help=about)
     about = "give results the photo's own texture (default: yes)"
     parser.add_argument("--texture", action=argparse.BooleanOptionalAction, default=True, help=about)
+    about = "also write depth (16-bit), normals and mask of the whole photo, at its own size, as PNG"
+    parser.add_argument("--maps", action="store_true", help=about)
     about = "reconstruct the best candidate even if nothing was found"
     parser.add_argument("--anyway", action="store_true", help=about)
     parser.add_argument("--open", action="store_true", help="open the page in a browser at the end")
@@ -151,8 +153,8 @@ def _on_cluster(options: argparse.Namespace) -> int:
 
     if options.box or options.which or options.mask or options.latent:
         raise ConfigError("--box, --which, --mask and --latent are for a single photo, without --cluster")
-    if options.open:
-        raise ConfigError("--open is for photos without --cluster")
+    if options.open or options.maps:
+        raise ConfigError(f"--{'open' if options.open else 'maps'} is for photos without --cluster")
     require_ray()
     from gan2shape_jax.apps.cluster.command import run_photos  # which imports what the extra brings
 
@@ -168,14 +170,14 @@ def _reconstruct_together(
     _say(f"{len(sources)} photographs of one {model.finder.kind}")
     digest = together.digest_of(sources)
     decision = together.decided(photo_folder, name, digest)
-    if decision.exists:
+    if decision.exists and (not options.maps or folder.has_maps(out / "results" / name)):
         _say(f"{name}: finished before, {'skipped' if decision is Decision.SKIP else 'drawn anew'}")
         with lock.hold(out):
             if decision is Decision.REDRAW:
                 photo_folder.redraw(name)
     else:
         gathered = gather(_counted(sources), model, log=_say)
-        made = together.make(gathered, model, name, place, digest, texture=options.texture)
+        made = together.make(gathered, model, name, place, digest, texture=options.texture, maps=options.maps)
         with lock.hold(out):
             together.put(photo_folder, made)
     if sentence := judge.sentence_of(name, load_metrics(out / "results" / name)):
@@ -228,7 +230,8 @@ def _reconstruct(
             made += [photo.name for photo in prepared]
             _tell_done(photo_folder, prepared)
             unmade = {"refused": refused, "failed": failed}
-            failed |= folder.make_results(photo_folder, prepared, model, texture=options.texture, log=_say, **unmade)
+            wanted = {"texture": options.texture, "maps": options.maps}
+            failed |= folder.make_results(photo_folder, prepared, model, **wanted, log=_say, **unmade)
     results = options.out / "results"
     rows = [judge.row_of(name, results / name) for name in made if name not in failed]
     rows += [Row(name, f"failed: {why}") for name, why in failed.items()]

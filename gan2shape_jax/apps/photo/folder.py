@@ -61,10 +61,13 @@ from gan2shape_jax.photos.find import (
     person_note,
     subjects_of,
 )
+from gan2shape_jax.photos.maps import photo_maps
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.plan.identity import Identity, digest, identity_of, read_identity
-from gan2shape_jax.results import AWAITS, Reconstruction
+from gan2shape_jax.results import AWAITS, Reconstruction, load
+from gan2shape_jax.results.files import add_files
 from gan2shape_jax.results.pictures import encoded
+from gan2shape_jax.results.result import MAPS
 from gan2shape_jax.run.folder import RunFolder, is_result
 from gan2shape_jax.run.images import FAILURES, WorkItems, failures_of, redraw
 from gan2shape_jax.run.report import Monitor
@@ -359,6 +362,7 @@ def make_results(
     model: PhotoModel,
     *,
     texture: bool = True,
+    maps: bool = False,
     refused: Mapping[str, str] | None = None,
     failed: Mapping[str, str] | None = None,
     log: Callable[[str], None] | None = None,
@@ -367,7 +371,8 @@ def make_results(
 
     A photo's former result stays until the new one is complete. The page shows all photos of the folder, and names
     those that were `refused`, or have `failed` before, with the reasons. With `log`, for somebody who waits, a
-    refinement of new photos shows first what the model makes of them, and says where.
+    refinement of new photos shows first what the model makes of them, and says where. With `maps`, results that are
+    there get those of the photo's size, too.
     """
     run, refused, failed = folder.run, refused or {}, failed or {}
     decisions = {photo.name: folder.decided(photo.name, functools.partial(folder.holds, photo)) for photo in photos}
@@ -375,7 +380,8 @@ def make_results(
         if decision is Decision.REDRAW:
             folder.redraw(name)
     left = [photo for photo in photos if not decisions[photo.name].exists]
-    if not left and not refused and not failed:
+    mapped = [photo for photo in photos if maps and photo not in left and not has_maps(run.result(photo.name))]
+    if not left and not mapped and not refused and not failed:
         return {}
     unmade = {*refused, *failed}
     every = sorted(records_in(run.root).keys() | {photo.name for photo in left} | unmade, key=natural_key)
@@ -384,7 +390,7 @@ def make_results(
         work_items.refuse({name: why for name, why in refused.items() if name not in there})
         work_items.fail({name: why for name, why in failed.items() if name not in there})
         before = work_items.failures
-        making = _Making(folder, model, texture, work_items)
+        making = _Making(folder, model, texture, maps, work_items)
         try:
             new = [photo for photo in left if not is_result(run.result(photo.name))]
             if model.refiner is not None and log and new:
@@ -393,6 +399,8 @@ def make_results(
                 dataclasses.replace(making, folder=predicting, model=unrefined, awaiting=True).make(new, None)
                 log(f"page: {run.root / 'index.html'}, as the model sees them; refining each now")
             making.make(left, log)
+            for photo in mapped:
+                work_items.write({photo.name: functools.partial(making.add_maps, photo)})
         finally:
             work_items.wait()
         run.describe(folder.config, folder.identity)
@@ -406,6 +414,7 @@ class _Making:
     folder: PhotoFolder
     model: PhotoModel
     texture: bool
+    maps: bool
     work_items: WorkItems
     awaiting: bool = False  # whether the results are to be replaced by refined ones
 
@@ -457,9 +466,17 @@ class _Making:
             require_version(photo.request.path, photo.version)
             result, own = pipeline.textured(result, photo.subject, picture, mirror=self.model.mirror)
             files = {**files, **own}
+        if self.maps and not self.awaiting:
+            files = {**files, **_maps(photo, result)}
         self.folder.put(photo.name, result, files, photo.files)
         if self.model.refiner is not None:
             self._tidy(photo)
+        self.work_items.note(photo.name)
+
+    def add_maps(self, photo: Prepared) -> None:
+        """Adds the maps of a photo's size to its result."""
+        folder = self.folder.run.result(photo.name)
+        add_files(folder, _maps(photo, load(folder)))
         self.work_items.note(photo.name)
 
     def _tidy(self, photo: Prepared) -> None:
@@ -471,6 +488,17 @@ class _Making:
         remove_folder(work)
         with contextlib.suppress(OSError):
             work.parent.rmdir()
+
+
+def has_maps(folder: pathlib.Path) -> bool:
+    """Whether a result has the maps of its photo's size."""
+    return all((folder / name).is_file() for name in MAPS)
+
+
+def _maps(photo: Prepared, result: Reconstruction) -> dict[str, bytes]:
+    picture = photo.request.opened()
+    require_version(photo.request.path, photo.version)
+    return photo_maps(result, np.asarray(picture.picture), photo.subject.box)
 
 
 def write_list(folder: pathlib.Path, names: Iterable[str]) -> None:

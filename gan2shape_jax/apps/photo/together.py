@@ -24,6 +24,7 @@ from gan2shape_jax.io.files import read_object
 from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.photos import together
 from gan2shape_jax.photos.frames import is_video
+from gan2shape_jax.photos.maps import photo_maps
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.photos.together import Gathered, Shot, Source
 from gan2shape_jax.results import Reconstruction
@@ -75,6 +76,7 @@ def make(
     digest: str,
     *,
     texture: bool = True,
+    maps: bool = False,
 ) -> Made:
     """Makes the result of photographs, and writes nothing; raises `UserError` if it cannot be made."""
     try:
@@ -82,6 +84,9 @@ def make(
         files: dict[str, Any] = {}
         if texture:
             result, files = together.textured(result, shots, mirror=model.mirror)
+        if maps:
+            assert shots[0].source is not None and shots[0].subject is not None
+            files |= photo_maps(result, np.asarray(shots[0].source.open().picture), shots[0].subject.box)
         return Made(name, result, files, _parts(name, place, digest, gathered, shots))
     except images.FAILURES as error:
         raise UserError(images.failures_of([name], error)[name]) from error

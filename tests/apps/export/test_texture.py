@@ -1,6 +1,7 @@
 """`gan2shape-jax export texture`: compared with the photo that it was drawn from; its files as others read them."""
 
 import dataclasses
+import io
 import json
 import shutil
 
@@ -18,8 +19,11 @@ from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
+from gan2shape_jax.io.image_files import picture_sides
+from gan2shape_jax.photos.maps import photo_maps
 from gan2shape_jax.photos.texture import filled, project_texels, texture_from_all
 from gan2shape_jax.results import OutputOptions, examine, load, save_result, write_outputs
+from gan2shape_jax.results.result import MAPS
 from gan2shape_jax.results.surface import surface
 
 BOX = CropBox(205, 165, 256, 7.5)
@@ -371,6 +375,23 @@ def test_it_turns_photos_upright_and_says_what_is_made_up(places, tmp_path, caps
     assert "texture of 256 x 256" in said and "% from the photo" in said and "0% mirrored" in said
     mesh = read_mesh(tmp_path / "new folder" / "textured.glb")
     assert mesh.visual.material.baseColorTexture.size == (256, 256)
+
+
+def test_maps_are_of_the_upright_photo(places, tmp_path, capsys):
+    words, out = ["maps", str(places / "result"), str(places / "turned.jpg")], tmp_path / "new folder"
+    assert command.main([*words, "--box", "410", "330", "512", "--roll", "7.5", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert str(out / "photo_depth.png") in said and said.endswith("800 x 700 pixels\n")
+    assert sorted(path.name for path in out.iterdir()) == ["files.json", *sorted(MAPS)]
+    assert {picture_sides(out / name) for name in MAPS} == {(700, 800)}
+    smaller = photo_maps(photographed(box=BOX).result, photographed(box=BOX).photo, BOX)
+    upright, half = (
+        np.asarray(Image.open(io.BytesIO(content)), float)
+        for content in ((out / "photo_mask.png").read_bytes(), smaller["photo_mask.png"])
+    )
+    assert np.abs(upright.reshape(350, 2, 400, 2).mean((1, 3)) - half).mean() < 3
+    assert command.main([*words, "--out", str(tmp_path / "other")]) == 1 and not (tmp_path / "other").exists()
+    assert "does not show the input of known" in capsys.readouterr().err
 
 
 def test_the_other_half_is_taken_of_symmetric_objects_alone(places, tmp_path, capsys):

@@ -25,13 +25,14 @@ from gan2shape_jax.errors import UserError
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.grabcut import middle
-from gan2shape_jax.io.image_files import Picture, open_upright
+from gan2shape_jax.io.image_files import Picture, open_upright, picture_sides
 from gan2shape_jax.io.image_lists import fault_of, read_names
 from gan2shape_jax.photos import pipeline
 from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import Finder, NoDetectionError, other_kind, subject_of
 from gan2shape_jax.photos.pipeline import PhotoModel, Refiner, load_refiner
-from gan2shape_jax.results.result import load_metrics
+from gan2shape_jax.results import examine
+from gan2shape_jax.results.result import MAPS, load_metrics
 
 _BOX = CropBox(x=190, y=100, side=96)
 
@@ -161,6 +162,20 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
     assert {path.name for path in before | after if before.get(path) != after.get(path)} <= summaries
     (out / "photos/damaged.json").write_text("{")
     assert names_in(out) == {"a": str(photo.resolve())}
+
+
+def test_maps_are_made_with_a_result_or_added_to_one_that_is_there(photo, tmp_path, made):
+    out = tmp_path / "out"
+    config, prepared = _config(out), _prepare(photo, out)
+    assert _make(config, [prepared]) == {} and not photo_folder.has_maps(out / "results/a")
+    before = _files(out / "results/a")
+    assert _make(config, [prepared], maps=True) == {} and made == ["predict"]
+    after = _files(out / "results/a")
+    assert {path.name for path in after if before.get(path) != after[path]} == {"files.json", *MAPS}
+    assert {picture_sides(path) for path in (photo, *(out / "results/a" / name for name in MAPS))} == {(220, 300)}
+    assert '"maps.zip"' in (out / "index.html").read_text() and examine(out / "results/a")
+    assert _make(config, [_prepare(photo, out, box=CropBox(180, 100, 96))], maps=True) == {}
+    assert made == ["predict"] * 2 and photo_folder.has_maps(out / "results/a")
 
 
 def test_refining_shows_first_what_the_model_makes_of_a_new_photo(photo, tmp_path, made, monkeypatch, capsys):

@@ -13,6 +13,7 @@ from gan2shape_jax.main import main
 from gan2shape_jax.method import joint_refinement
 from gan2shape_jax.photos.together import sources_of
 from gan2shape_jax.results import load, pictures
+from gan2shape_jax.results.result import MAPS
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,14 @@ def test_photographs_become_one_result_which_is_made_once(tmp_path, monkeypatch,
     assert [one["name"] for one in record["photographs"]] == [one.name for one in result.photographs]
     with Image.open("out/photos/framing/me.jpg") as drawing:
         assert drawing.size == (3 * 322 - 2, 320)
+
+    assert main(["photo", "me", "--together", "--out", "out", "--maps"]) == 0
+    maps = {name: (tmp_path / "out/results/me" / name).read_bytes() for name in MAPS}
+    with Image.open("out/results/me/photo_depth.png") as depth, Image.open("me/a.png") as photo:
+        assert depth.size == photo.size and depth.mode == "I;16"
+    assert main(["export", "maps", "out/results/me", "--out", "maps"]) == 0
+    assert maps == {name: (tmp_path / "maps" / name).read_bytes() for name in MAPS}
+    capsys.readouterr()
 
     made = os.stat("out/results/me/depth.npy").st_mtime_ns
     assert main(["photo", "me", "--together", "--out", "out"]) == 0
