@@ -47,6 +47,7 @@ from gan2shape_jax.plan.recipe import Plan
 from gan2shape_jax.results import AWAITS, examine, load_metrics
 from gan2shape_jax.run import hosts, lock
 from gan2shape_jax.run.hosts import ALONE, Team
+from gan2shape_jax.training.checkpoint import made_with
 from gan2shape_jax.training.resume import INPUTS, Decision, Existing, Requested, State, decide
 
 TRAINED = ("networks.safetensors", "history.json", "history.csv")
@@ -318,6 +319,11 @@ def _decided(
     plan = dataclasses.replace(plan, config=resolve_auto(plan.config, plan.recipe, before))
     run = Run(plan, identity_of(plan.config), folder, {}, Decision.MAKE)
     decide(began, Requested(run.identity.computed, place=f"{plan.config.workdir} holds a run"))
+    if began.state == "nothing" and plan.recipe.trains:  # or its `config.json` is lost
+        own = {"configuration": run.identity.fingerprint}
+        shared = [folder.shared_checkpoints] if plan.recipe.shares_networks else []
+        for place in shared or [folder.checkpoints(stem_of(name)) for name in names]:
+            decide(Existing("begun", made_with(place)), Requested(own, place=f"{place} has a checkpoint"))
     if tidies:
         _tidy(folder, [stem_of(name) for name in share])
     existing = {name: folder.existing(stem_of(name)) for name in share}

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import errno
 import itertools
+import json
 import logging
 import pathlib
 import shutil
@@ -121,6 +122,8 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
 
     def _read(self, step: int, template: Template) -> tuple[PyTree, dict[str, Any]] | str:
         """Returns a checkpoint's state and record, or why it cannot be read."""
+        if self._local and (odd := next(filter(_is_odd, sorted((self._local / str(step)).rglob("*"))), None)):
+            return f"{odd} is neither a file nor a folder"  # Orbax would wait for what a pipe may bring
         try:
             whole = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
             made_with, arrays, record = whole["made_with"], whole["arrays"], whole["record"]
@@ -151,6 +154,22 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             if no_room or any(words in str(error) for words in _NO_ROOM):
                 raise FatalRunError(f"cannot write a checkpoint to {self._folder}: {_MAKE_ROOM}") from error
             raise UserError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}") from error
+
+
+def made_with(folder: pathlib.PurePath) -> dict[str, Any]:
+    """Returns what the newest checkpoint in a folder was made with whose record can be read; {} if there is none."""
+    place = epath.Path(folder)
+    steps = [path for path in place.iterdir() if path.name.isdecimal()] if place.is_dir() else []
+    for step in sorted(steps, key=lambda path: int(path.name), reverse=True):
+        record = step / "record" / "metadata"
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+            if record.is_file():  # and no pipe
+                return dict(json.loads(record.read_text())["made_with"])
+    return {}
+
+
+def _is_odd(path: pathlib.Path) -> bool:
+    return not (path.is_dir() or path.is_file())
 
 
 def _no_tracebacks(record: logging.LogRecord) -> bool:

@@ -12,6 +12,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from etils import epath
 from helpers import bump
@@ -345,6 +346,32 @@ def test_results_of_another_run_are_refused_without_config_json_too(folder, tmp_
     folder.describe(config := _plan(tmp_path).config, identity_of(config))  # as a start does next
     (aside,) = folder.root.glob("config.json.unreadable-*")
     assert aside.read_text() == "[" * 100_000 and "it is kept as config.json.unreadable-1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("record", ["{cut", None], ids=["damaged", "lost"])
+@pytest.mark.parametrize("fields", [{}, {"recipe": "joint"}], ids=["images", "joint"])
+def test_checkpoints_of_another_run_are_refused_without_config_json_before_anything_is_written(
+    tmp_path, fields, record
+):
+    def plan(**others):
+        return resolve(tiny_config(tmp_path, names=NAMES, **fields, **others))
+
+    folder = RunFolder.at(plan().config)
+    with run_folder.opened(plan(), NAMES) as run:
+        folder.describe(run.config, run.identity)
+        place = folder.shared_checkpoints if fields else folder.checkpoints("b")
+        with Checkpoints(place, keep=1, requested=run.requested("b.png")) as checkpoints:
+            checkpoints.save(1, {"a": np.zeros(1)}, {})
+    (folder.root / "config.json").unlink()
+    if record is not None:
+        (folder.root / "config.json").write_text(record)
+    before = {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+    refused = pytest.raises(UserError, match="has a checkpoint made with other values: configuration")
+    with refused, run_folder.opened(plan(seed=7), NAMES):
+        pass
+    assert {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()} == before
+    with run_folder.opened(plan(), NAMES) as run:
+        assert run.unmade == [*NAMES]
 
 
 def test_networks_are_there_while_all_their_files_are(tmp_path):
