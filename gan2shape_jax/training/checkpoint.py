@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import itertools
 import json
 import logging
@@ -70,6 +71,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
                 item_names=("state", "record"),
             )
         logging.getLogger("absl").addFilter(_no_tracebacks)
+        self._hook, sys.unraisablehook = sys.unraisablehook, functools.partial(_no_late_reads, sys.unraisablehook)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
@@ -78,6 +80,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
                 self._manager.close()
         finally:
             logging.getLogger("absl").removeFilter(_no_tracebacks)
+            sys.unraisablehook = self._hook
 
     def save(self, done: int, state: PyTree, record: dict[str, Any]) -> None:
         """Writes a checkpoint in the background; `done` counts all iterations so far.
@@ -175,6 +178,12 @@ def _is_odd(path: pathlib.Path) -> bool:
 def _no_tracebacks(record: logging.LogRecord) -> bool:
     """Drops Orbax's log records with a traceback: the same error reaches whoever waits for the write."""
     return not record.exc_info
+
+
+def _no_late_reads(otherwise: Callable[[Any], Any], raised: Any) -> None:
+    """Drops TensorStore's tracebacks of reads that end when another has failed and Orbax has stopped listening."""
+    if not (raised.exc_type is RuntimeError and str(raised.exc_value) == "Event loop is closed"):
+        otherwise(raised)
 
 
 def _placed(array: np.ndarray, like: Any) -> jax.Array:

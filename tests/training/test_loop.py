@@ -5,6 +5,7 @@ import errno
 import os
 import pathlib
 import shutil
+import time
 import traceback
 from unittest import mock
 
@@ -241,6 +242,26 @@ def test_without_a_readable_one_training_starts_afresh(copied, capfd):
     for step in ("2", "4"):
         _largest(copied / step / "state").write_bytes(b"")
     assert _restored(copied) is None and "training starts from the beginning" in capfd.readouterr().err
+
+
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(copied, capfd):
+    path = _largest(copied / "4" / "state")
+    path.unlink()
+    os.mkfifo(path)
+    assert _restored(copied) == 2.0
+    assert f"{path} is neither a file nor a folder" in capfd.readouterr().err
+
+
+def test_reads_that_end_after_another_has_failed_are_not_told(tmp_path, capfd):
+    state = {str(number): jnp.arange(1 << 12) * number for number in range(300)}
+    with Checkpoints(tmp_path / "kept", keep=1) as checkpoints:
+        checkpoints.save(1, state, {})
+    path = _largest(tmp_path / "kept" / "1" / "state")
+    os.truncate(path, path.stat().st_size // 2)
+    with Checkpoints(tmp_path / "kept", keep=1) as checkpoints:
+        assert checkpoints.restore(lambda record: state) is None
+        time.sleep(0.3)  # they end in threads of their own
+    assert capfd.readouterr().err.count("\n") == 2
 
 
 def test_an_older_one_is_continued_and_saved_over(copied):
