@@ -157,11 +157,25 @@ def train(
 
     `folder` is that of its checkpoints, None for none, and `requested` what these must be of, see `loop.run_schedule`.
     """
-    config, initial = plan.config, inputs.initial_params(plan, prepared.settings)
-    state, history = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(config), watcher, requested)
-    params, measured = state.params, dict[str, Any]()
+    initial = inputs.initial_params(plan, prepared.settings)
+    trained = loop.train(prepared, frozen, schedule, initial, folder, cadence_of(plan.config), watcher, requested)
+    return finished(plan, prepared, frozen, grader, initial, trained, assessment=assessment)
+
+
+def finished(
+    plan: Plan,
+    prepared: PreparedImage,
+    frozen: FrozenModels,
+    grader: judge.Grader,
+    initial: models.Params,
+    trained: loop.Trained,
+    *,
+    assessment: judge.Assessment | None = None,
+) -> tuple[Reconstruction, models.Params]:
+    """Returns the result of an image that was trained from `initial`, with its history, and the networks."""
+    params, history, measured = trained.state.params, trained.history, dict[str, Any]()
     if plan.recipe.name == "refine":
-        params, measured = refinement.finished(config, initial, state, prepared, frozen)
+        params, measured = refinement.finished(plan.config, initial, trained.state, prepared, frozen)
     facts: dict[str, Any] = {"history": history, "start": initial, "measured": measured}
     result = reconstruct(params, prepared, frozen, grader, assessment=assessment, **facts)
     return dataclasses.replace(result, history=history), params

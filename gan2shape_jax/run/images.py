@@ -25,7 +25,6 @@ from gan2shape_jax.errors import FatalRunError, UserError, io_error, one_line, p
 from gan2shape_jax.io import data
 from gan2shape_jax.io.files import remove_folder
 from gan2shape_jax.io.image_lists import stem_of
-from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
@@ -465,16 +464,8 @@ class Trainer(RunContext):
         try:
             initial = self._initial(name, prepared)
             with self.monitor.watch(prepared.name) as watcher:
-                trained = loop.train(
-                    prepared,
-                    self.frozen,
-                    self.plan.schedule,
-                    initial,
-                    checkpoints,
-                    cadence_of(self.config),
-                    watcher,
-                    requested,
-                )
+                how = checkpoints, cadence_of(self.config), watcher, requested
+                trained = loop.train(prepared, self.frozen, self.plan.schedule, initial, *how)
         except FAILURES as error:
             work_items.fail(failures_of([name], error))
             return
@@ -506,12 +497,8 @@ class Trainer(RunContext):
         `made_with` are facts for its record.
         """
         self.folder.require()
-        params, measured = trained.state.params, dict[str, Any]()
-        if self.plan.recipe.name == "refine":
-            params, measured = refinement.finished(self.config, initial, trained.state, prepared, self.frozen)
-            release_freed_memory()
-        facts: dict[str, Any] = {"history": trained.history, "start": initial, "measured": measured}
-        result = explain.reconstruct(params, prepared, self.frozen, self.grader, **facts)
+        result, params = explain.finished(self.plan, prepared, self.frozen, self.grader, initial, trained)
+        release_freed_memory()
         if sentence := judge.sentence_of(result.name, result.metrics):
             self.monitor.log(sentence)
         # The next image may start from these networks, and needs all of them.
