@@ -10,7 +10,7 @@
 something around it, and writes what `photos.judge` goes by and, where the true depth is known, the SIDE inside the crop
 that was found. Changes are a function of the photo's name; those that a verdict should not notice are `harmless`, of
 those that are `harmful` heads get one of each group at random; `close` ones show so many percent of the square that was
-found, and nothing around it. What is in OUT already is not done again.
+found, and nothing around it; `covers` have something drawn over the face. What is in OUT already is not done again.
 
 `record` writes the model's trust record (`NAME.trust.safetensors`): the SIDE to expect, a ridge regression of its
 logarithm on the severities of `photos.judge.MEASURES`, with its interval; and the usual error at each place of the
@@ -59,6 +59,7 @@ LONGER = 640  # pixels of a photo's longer side, at most
 _AROUND = 40  # pixels around a rendered head
 _HARMLESS = ("contrast 0.6", "contrast 1.6", "grey", "warm", "gain 0.5", "gain 1.5", "JPEG 60", "mirrored")
 _HARMFUL = ("blurred", "tiny", "covered by a mask", "covered by a hand", "dark", "cut")
+_COVERS = ("sunglasses", "a hand over the mouth", "an arm", "hair")
 _CLOSE = tuple(f"close {share}{grey}" for share in (100, 88, 75, 65) for grey in ("", " grey"))
 _LUMA = np.array((0.299, 0.587, 0.114))
 _RIDGE, _FOLDS = 1.0, 8
@@ -97,6 +98,8 @@ def changed(photo: np.ndarray, change: str, eyes: float, marks: np.ndarray, rng:
         return _with_mask(photo, marks, rng)
     if change == "covered by a hand":
         return _with_hand(photo, marks, rng)
+    if change in _COVERS:
+        return _covered_by(change, photo, marks, rng)
     assert change == "none", change
     return photo
 
@@ -150,6 +153,54 @@ def _with_hand(photo: np.ndarray, marks: np.ndarray, rng: np.random.Generator) -
             cv2.line(canvas, *places, (skin * (0.9 + 0.04 * k)).tolist(), width, cv2.LINE_AA)
 
     return _drawn(photo, fingers)
+
+
+def _covered_by(what: str, photo: np.ndarray, marks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns a photo with sunglasses, a hand, an arm or hair drawn over the face."""
+    eyes, mouth, across = marks[:2].mean(0), marks[3:].mean(0), marks[1] - marks[0]
+    down, side, wide = mouth - eyes, rng.choice((-1, 1)), float(np.linalg.norm(across))
+    (x, y), dark = np.maximum(np.round(marks[2]).astype(int), 0), rng.uniform(15, 60) * np.array((1.1, 1.0, 0.9))
+    skin = np.median(photo[max(y - 5, 0) : y + 5, max(x - 5, 0) : x + 5].reshape(-1, 3), axis=0) * rng.uniform(0.7, 1.1)
+
+    def line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: np.ndarray, width: float) -> None:
+        ends = [tuple(np.round(place).astype(int).tolist()) for place in (start, end)]
+        cv2.line(canvas, *ends, colour.tolist(), max(1, round(width)), cv2.LINE_AA)
+
+    def draw(canvas: np.ndarray) -> None:
+        if what == "sunglasses":
+            size, turn = (0.40 * wide, rng.uniform(0.26, 0.36) * wide), np.degrees(np.arctan2(across[1], across[0]))
+            for eye in marks[:2]:
+                middle = tuple(np.round(eye + 0.05 * down).astype(int).tolist())
+                axes = tuple(max(2, round(length)) for length in size)
+                cv2.ellipse(canvas, middle, axes, float(turn), 0, 360, dark.tolist(), -1, cv2.LINE_AA)
+            line(canvas, marks[0] - 0.6 * across, marks[1] + 0.6 * across, dark, 0.06 * wide)
+        elif what == "a hand over the mouth":
+            for k in range(4):
+                start = mouth + side * 1.1 * across + (0.22 * k - 0.15) * down
+                line(
+                    canvas,
+                    start,
+                    mouth - side * rng.uniform(0.5, 0.8) * across + (0.24 * k - 0.35) * down,
+                    skin * (0.9 + 0.04 * k),
+                    0.27 * np.linalg.norm(down),
+                )
+        elif what == "an arm":
+            level = eyes + rng.choice((-0.45, 0.6)) * down
+            colour = skin if rng.random() < 0.5 else rng.uniform(30, 220, 3)
+            tilt = rng.uniform(-0.4, 0.4) * down
+            line(canvas, level - 2.5 * across - tilt, level + 2.5 * across + tilt, colour, 0.7 * np.linalg.norm(down))
+        else:  # hair, in strands that hang over one side
+            for share in np.linspace(0.1, 0.9, 14):
+                top = eyes + side * (share - 0.2) * across - 1.1 * down
+                line(
+                    canvas,
+                    top,
+                    top + side * rng.uniform(-0.1, 0.2) * across + rng.uniform(1.5, 2.4) * down,
+                    dark * rng.uniform(0.8, 1.6),
+                    0.11 * wide,
+                )
+
+    return _drawn(photo, draw)
 
 
 def _drawn(photo: np.ndarray, draw: Any) -> np.ndarray:
@@ -254,6 +305,7 @@ def _measure(options: argparse.Namespace) -> None:
         changes = list(_HARMLESS) if "harmless" in options.changes else []
         if "harmful" in options.changes:
             changes += list(rng.choice(_HARMFUL, 2, replace=False)) if options.heads else list(_HARMFUL)
+        changes += list(_COVERS) if "covers" in options.changes else []
         changes += list(_CLOSE) if "close" in options.changes else []
         for change in changes if first else ():
             marks = first[1]
@@ -422,7 +474,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--photos", nargs="+", default=[], help="photos, or folders of them")
     parser.add_argument("--heads", type=pathlib.Path, help="folder of rendered heads: image, mask, depth")
     parser.add_argument("--most", type=int, default=10**6, help="heads (default: all)")
-    parser.add_argument("--changes", nargs="*", choices=("harmless", "harmful", "close"), default=[])
+    parser.add_argument("--changes", nargs="*", choices=("harmless", "harmful", "close", "covers"), default=[])
     parser.add_argument("--model", default="people")
     parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args(arguments)

@@ -24,7 +24,7 @@ import numpy as np
 from etils import epy
 from jaxtyping import Float, UInt8
 
-from gan2shape_jax.detection.detector import PERHAPS, SURE, Detection, apart, between, certain, corrected
+from gan2shape_jax.detection.detector import SURE, Detection, apart, between, certain, corrected
 from gan2shape_jax.geometry import landmark_pose
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
@@ -48,7 +48,7 @@ LOOKS = 3  # times that a face is looked at again, each time where the last one 
 WIDE, LOOKED_AT = 2.0, 256  # side of what is looked at, in sides of the face's crop and in pixels
 _UPRIGHT_SCORE = 0.92  # YuNet's score from which a face is the right way up: others have at most 0.89
 _OVER = 0.02  # by what YuNet's score must be higher for a face that is turned
-_UPRIGHT = 60  # degrees: a photo all of whose faces are further from upright is searched turned, too
+UPRIGHT = 60  # degrees: further from upright only certain faces count, and a photo of such alone is searched turned
 NEAR = 0.35  # furthest that a face may lie from where it is expected, in sides of its crop
 
 # The score's odds, from the lowest of YuNet's: 0.76 may be a face, 0.83 is one (docs/reports/framing.md).
@@ -155,11 +155,13 @@ def _detect_turned(photo: np.ndarray, framing: Framing) -> Iterator[tuple[float,
         fill = [box.side > FILLS * min(height, width) for score, box in faces if score >= SURE]
         if turns == 0 and (any(fill) or not fill):
             faces += _filling(turned, framing)
-        for score, box in faces if turns == 0 else [pair for pair in faces if pair[0] >= PERHAPS]:
+        for score, box in faces:
+            if score < SURE and (turns > 0 or abs(box.roll_deg) > UPRIGHT):
+                continue
             for turn in range(turns, 0, -1):
                 box = CropBox((height, width)[turn % 2] - box.y, box.x, box.side, box.roll_deg + 90)
             yield score, dataclasses.replace(box, roll_deg=(box.roll_deg + 180) % 360 - 180)
-        if any(score >= SURE and abs(box.roll_deg) < _UPRIGHT for score, box in faces):
+        if any(score >= SURE and abs(box.roll_deg) < UPRIGHT for score, box in faces):
             return
 
 

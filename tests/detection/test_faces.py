@@ -87,6 +87,13 @@ def test_a_face_that_fills_its_photo_is_as_certain(photo, box, share, grey):
     assert detection.score >= 0.9 and _near(there, box, shift=0.1, scale=0.15)
 
 
+def test_what_lies_has_to_be_certainly_a_face(photo, box):
+    """A dog's blur, turned by 99 degrees, would be perhaps a face."""
+    for blur in range(1, 9):
+        lying = np.rot90(cv2.GaussianBlur(photo, (0, 0), blur)).copy()
+        assert all(one.score >= SURE or abs(one.box.roll_deg) < 60 for one in _detector().detect(lying))
+
+
 def test_a_tilted_face_is_framed_upright(photo, box):
     tilted = sample_crop(photo, CropBox(190, 100, 180, -20), 360)
     (detection,) = _detector().detect(tilted)

@@ -156,9 +156,9 @@ def model_facts(config: ConfigDict, predictor: explain.Predictor) -> dict[str, A
 def browser_constants() -> dict[str, Any]:
     """Returns the numbers and words of Python's modules that the page's scripts go by, by what they decide."""
     luma = {"luma": detector.LUMA, "percentile": detector.LIGHTEST}
-    looking = "looked_at wide looks near candidate least_score fills grey overlap middle steepness usual nose mirrored"
+    looking = "looked_at wide looks near candidate least_score fills grey upright overlap middle steepness"
     return {
-        "detector": _named(faces, looking)
+        "detector": _named(faces, f"{looking} usual nose mirrored")
         | {"searched": faces.LONGER, "still": _STILL}
         | _named(detector, "apart sure"),
         "exposure": luma | _named(detector, "dim fair light most_gain"),

@@ -68,7 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sides, as far as 45 degrees"
     )
     parser.add_argument("--together", action="store_true", help=about)
-    about = "what the photos show: a configuration that names a model (by name or file), or a model.safetensors "
+    about = (
+        "what the photos show: people, people:head (whole heads) or cat; another configuration that names a model (by "
+        "name or file), such as car (rendered cars, a benchmark) or ictface (rendered faces); or a model.safetensors "
+    )
     parser.add_argument("--model", default=DEFAULT, help=f"{about}(default: {DEFAULT})")
     about = f"folder of the results (default: {_OUT}); more photos may be added later, a photo done again is replaced"
     parser.add_argument("--out", type=_place, metavar="FOLDER", help=about)

@@ -80,10 +80,10 @@ _CROP_SIDE = 256  # pixels of the preview
 _NO_MASK = np.zeros((2, 2), np.float32)
 _REMEMBERED = 1000  # pages whose latest job is known to have been cancelled, and jobs in Gradio's queue
 # What the bundled models know, for those who choose; the last of all are for trying things out.
-_KNOWN = {"people": "People", "cat": "Cats", "car": "Cars that face right", "ictface": "Computer-made test faces"}
+_KNOWN = {"people": "People", "cat": "Cats", "car": "Rendered cars, a benchmark", "ictface": "Computer-made test faces"}
 # What else messages say, in the page's terms.
 _WORDS = {"name another --mask or --box": "move the square", "--which chooses another": "choose another below"}
-_LAST = "ictface"  # of the choices
+_LAST = ("car", "ictface")  # of the choices, and not among what the introduction says that photos may show
 _WHOLE = {jobs.ARCHIVE: "Everything (ZIP, with OBJ)", "index.html": "Page (HTML)"}  # downloads of all files
 
 CSS = """
@@ -128,8 +128,8 @@ class Page:
         minutes, keep_s = max(round(limits.keep_s / 60), 1), max(int(limits.keep_s), 60)
         with gr.Blocks(title="From a photo to 3D", analytics_enabled=False, delete_cache=(60, keep_s)) as self.blocks:
             after = f"{minutes} minute{'s' if minutes > 1 else ''}"
-            kinds_named = [html.escape(_KNOWN.get(name, f"{kind}s")) for name, kind in kinds.items() if name != _LAST]
-            *most, last = dict.fromkeys(kinds_named)
+            known = [name for name in kinds if name not in _LAST] or kinds
+            *most, last = dict.fromkeys(html.escape(_KNOWN.get(name, f"{kinds[name]}s")) for name in known)
             words = " and ".join([", ".join(most), last] if most else [last]).capitalize()
             gr.HTML(_INTRODUCTION.format(kinds=words, minutes=after))
             self._add_components()
@@ -141,7 +141,7 @@ class Page:
     def _add_components(self) -> None:
         names = ("status", "result", "files", "stages")
         self.status, self.frame, self.files, self.stages = (gr.HTML(elem_id=name) for name in names)
-        models = sorted(((label, name) for name, label in self._labels.items()), key=lambda pair: pair[1] == _LAST)
+        models = sorted(((label, name) for name, label in self._labels.items()), key=lambda pair: pair[1] in _LAST)
         first, label, several = next(iter(self._kinds)), "What the photo shows", len(models) > 1
         self.model = gr.Radio(models, value=first, label=label, visible=several, elem_id="model")
         kinds = ["image", "video", *ENDINGS]  # browsers do not know all of these as pictures

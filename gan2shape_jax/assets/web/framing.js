@@ -198,7 +198,8 @@ async function facesIn(run, photo, framing, by) {
       box = next;
       if (moved < by.still * box.side) break;
     }
-    found.push({ box, score: scored(score, by) });
+    score = scored(score, by);
+    if (score >= by.sure || Math.abs(box.roll) <= (by.upright * Math.PI) / 180) found.push({ box, score });
   }
   return found;
 }

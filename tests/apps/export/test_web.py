@@ -90,7 +90,7 @@ def _numbers_in(script):
 
 def test_the_pages_detector_and_trust_have_no_numbers_of_their_own():
     # What is left is geometry, the layout of YuNet's outputs (5 landmarks, strides of 8, 16 and 32), and 8 bits.
-    assert _numbers_in("framing.js") <= {0, 1, 2, 3, 4, 8, 10, 16, 32, 100, 255, 0.5, 1e-9}
+    assert _numbers_in("framing.js") <= {0, 1, 2, 3, 4, 8, 10, 16, 32, 100, 180, 255, 0.5, 1e-9}
     constants = {number for number in jax.tree.leaves(web.browser_constants()) if isinstance(number, float)}
     for script in ("app.js", "start.js", "sw.js"):  # scene.js makes the surface and its texture
         found = _numbers_in(script) & {number for number in constants if number != int(number)}
