@@ -60,7 +60,7 @@ def photo_maps(result: Result, photo: UInt8[np.ndarray, "h w 3"], box: CropBox) 
     normals[:] = np.rint(_TOWARDS_VIEWER)
     masks = np.zeros((height, width), np.uint8)
     depths[here], normals[here], masks[here] = np.where(inside, grey, 0), np.rint(colours), mask
-    metres = surface.metres(result.camera)
+    metres = result.metres
     said = (
         f"linear depth: {_NEAREST} is {near * metres:.4f} m from the camera, 1 is {far * metres:.4f} m, 0 is no object",
         "OpenGL: red to the right, green up, blue towards the viewer; 128, 128, 255 is no object",

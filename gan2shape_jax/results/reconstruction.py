@@ -58,6 +58,8 @@ class Reconstruction(Result):
       category: the object's: `face`, `car`, ...
       reference: whether pictures are drawn with the published code's faults, as `config.reference` asks.
       original_size: side of the image's file before `config.data.crop`, pixels; 0 without crop or latent.
+      eyes: how far the eyes of such shapes are apart, scene units; 0 where the model knows no eyes.
+      eyes_mm: how far they are apart in meshes and prints.
       texture: the photo over the canonical picture (T, T, 3), uint8, as it shows the object, or None.
       history: losses and errors over the iterations, one row each; empty after `load`.
       photographs: of an object in several photographs, each with its view and light; the first is the one that was
@@ -139,9 +141,9 @@ class Reconstruction(Result):
     def mesh(self, *, full: bool = False) -> trimesh.Trimesh:
         """Returns the textured mesh: one vertex per pixel, cut along the object's outline unless `full`.
 
-        It is in glTF's frame: x right, y up, z towards the viewer, the origin at the rotation centre, in metres; an
-        object that fills the image is 0.2 wide. The texture is the photo's own where it is known (`photo`), and else
-        the albedo, in which there is no light.
+        It is in glTF's frame: x right, y up, z towards the viewer, the origin at the rotation centre, in metres: a
+        face's eyes are `eyes_mm` apart; without eyes, an object that fills the image is 0.2 wide. The texture is the
+        photo's own where it is known (`photo`), and else the albedo, in which there is no light.
         """
         return build_mesh(self, full=full)
 

@@ -31,7 +31,9 @@ from gan2shape_jax.results.files import open_file, write_folder
 
 TEXTURE = "texture_unlit.png"
 MAPS = ("photo_depth.png", "photo_normals.png", "photo_mask.png")  # of the photo's size, by `photos.maps`
-SIDE_M = 0.2  # metres in mesh files for the picture's side at the rotation centre's distance: a face is about as high
+EYES_MM = 63.0  # between a person's eyes, on average
+_SIDE_M = 0.2  # metres of the picture's side at the rotation centre's distance, where no eyes tell the size
+EYES_LIMITS = (10.0, 1000.0)  # mm: from figurines to statues
 _FORMAT = 1
 AWAITS = "awaits_refinement"  # true in the metrics of a prediction that a refining run is to replace
 VERDICTS = (
@@ -60,7 +62,7 @@ _ARRAYS = {
     "light": ("light", "4"),
 }
 _OPTIONAL = ("gan_image", "true_depth", "uncertainty")
-_FACTS = ("name", "category", "reference", "original_size", "metrics")  # that `result.json` holds
+_FACTS = ("name", "category", "reference", "original_size", "eyes", "eyes_mm", "metrics")  # that `result.json` holds
 # Of the photographs of an object, by field: the names as files, and the shapes, without the number of photographs.
 _STACKS = {
     "signed_image": ("photographs", "SS3"),
@@ -88,7 +90,7 @@ _CONVENTIONS = {
     "(0, 0, 1); normals.png shows n/2 + 1/2",
     "pictures": "red, green, blue in [-1, 1] in the .npy files, 0 to 255 in the .png files (sRGB)",
     "meshes": "metres, x to the right, y up, z towards the viewer; the origin is the point that the object turns "
-    "about, where the picture's side is mesh_side long",
+    "about, where the picture's side is mesh_side long: the eyes of people are eyes_mm of result.json apart",
     "masks": "1 on the object, 0 elsewhere, fractions on the border",
     "photographs": "of an object in several photographs, one row each, in result.json's order, the input first: "
     "photographs.npy (pictures), photograph_masks.npy, photograph_views.npy (view), photograph_sizes.npy (s: the "
@@ -163,6 +165,8 @@ class Result:
     category: str = ""
     reference: bool = False
     original_size: int = 0
+    eyes: float = 0.0
+    eyes_mm: float = EYES_MM
     texture: np.ndarray | None = None
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     photographs: tuple[Photograph, ...] = ()
@@ -171,6 +175,8 @@ class Result:
         for key, (name, letters) in _ARRAYS.items():
             if (value := getattr(self, key)) is not None or key not in _OPTIONAL:
                 object.__setattr__(self, key, self._usable(value, name, letters))
+        if not (0 <= self.eyes < 10 and EYES_LIMITS[0] <= self.eyes_mm <= EYES_LIMITS[1]):
+            raise ValueError(f"the eyes are {self.eyes} scene units and {self.eyes_mm} mm apart")
         object.__setattr__(self, "photographs", tuple(map(self._checked, self.photographs)))
         if self.texture is not None and self.texture.shape != (2 * self.texture.shape[:1] + (3,)):
             raise ValueError(f"the texture has shape {self.texture.shape}, expected a square")
@@ -194,6 +200,11 @@ class Result:
 
     def __repr__(self) -> str:
         return f"Reconstruction({self.name!r}, {self.camera.image_size} x {self.camera.image_size} pixels)"
+
+    @property
+    def metres(self) -> float:
+        """Metres of a scene unit in mesh files."""
+        return metres_of_unit(self.camera, self.eyes, self.eyes_mm)
 
     @property
     def albedo(self) -> Float[np.ndarray, "s s 3"]:
@@ -242,6 +253,13 @@ class Result:
             raise UserError(f"{path} is missing or damaged ({error}): reconstruct again") from error
 
 
+def metres_of_unit(camera: Camera, eyes: float, eyes_mm: float = EYES_MM) -> float:
+    """Returns the metres of a scene unit in mesh files; `eyes` scene units are `eyes_mm`, where there are any."""
+    if eyes:
+        return eyes_mm / 1000 / eyes
+    return _SIDE_M * camera.focal_length / (camera.rot_center_depth * camera.image_size)
+
+
 def _photograph(told: dict[str, Any], arrays: dict[str, Any]) -> Photograph:
     """Returns a photograph of a saved result; raises `TypeError`, `KeyError` or `ValueError` for what is damaged."""
     if not (isinstance(told["name"], str) and isinstance(told["used"], bool)):
@@ -271,9 +289,9 @@ def array_files(result: Result) -> dict[str, Any]:
         stacks = {name: [getattr(one, key) for one in photographs] for key, (name, _) in _STACKS.items()}
         arrays |= {name: np.array(values, np.float32) for name, values in stacks.items()}
     files: dict[str, Any] = {f"{name}.npy": value for name, value in arrays.items()}
-    view, light = result.view.tolist(), result.light.tolist()
+    view, light, camera = result.view.tolist(), result.light.tolist(), result.camera
     described = result.camera.record() | {
-        "mesh_side": SIDE_M,
+        "mesh_side": result.metres * camera.rot_center_depth * camera.image_size / camera.focal_length,
         "intrinsics": np.asarray(intrinsics(result.camera, np.float32), np.float64).tolist(),
         "view": dict(zip(("rx", "ry", "rz", "tx", "ty", "tz"), view, strict=True)),
         "view_deg": dict(zip(("pitch", "yaw", "roll"), np.rad2deg(result.view[:3]).tolist(), strict=True)),
@@ -357,7 +375,7 @@ _METRICS: dict[str, Any] = {column.path[0]: _NUMBER for column in COLUMNS}
 _METRICS |= {"prior": dict.fromkeys(("side", "mad"), _NUMBER), "start": {}, "trust": _TRUST}
 # What is read of `result.json`, which somebody else may have made: types by name, and of what is inside of objects.
 _KINDS: dict[str, Any] = {"name": str, "category": str, "reference": bool, "original_size": int, "camera": {}}
-_KINDS |= {"arrays": list, "metrics": _METRICS, "photographs": list}
+_KINDS |= {"eyes": int | float, "eyes_mm": int | float, "arrays": list, "metrics": _METRICS, "photographs": list}
 
 
 @dataclasses.dataclass(frozen=True)

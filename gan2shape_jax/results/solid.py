@@ -20,7 +20,7 @@ from scipy import ndimage
 from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.result import Result
-from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSurface, cut_surface, metres, object_mask, surface
+from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSurface, cut_surface, object_mask, surface
 
 if TYPE_CHECKING:
     import trimesh
@@ -62,7 +62,7 @@ def build_solid(
       result: the reconstruction.
       width_mm: the finished solid's extent along the picture's x.
       height_mm: likewise along the picture's y. If both are given, the solid is as large as fits into both; if neither
-        is, it has the meshes' scale: a face is about 200 mm high.
+        is, it has the meshes' scale: the eyes of a face are 63 mm apart.
       thickness_mm: material where it is thinnest, 0.8 or more.
       back: 'flat', which lies on the bed, or 'mirrored', the front once more.
 
@@ -88,7 +88,7 @@ def build_solid(
     limits = np.array([math.inf if value is None else value for value in (width_mm, height_mm)], float)
 
     def scaled(points: Float[np.ndarray, "v 3"]) -> float:
-        return _fitted(points, limits, half) if np.isfinite(limits).any() else 1000 * metres(result.camera)
+        return _fitted(points, limits, half) if np.isfinite(limits).any() else 1000 * result.metres
 
     front = cut_surface(depth, share, result.camera)
     if len(front.faces) == 0:

@@ -7,7 +7,7 @@ frame; depth in scene units. A result's mask is the image's or its model's: `mea
 
 The surface is the grid over the depth map, every pixel a vertex and every cell two triangles, as in the renderer, cut
 along the outline to one piece without holes. The mesh of it (OBJ, GLB, USDZ) is in glTF's frame: x right, y up, z
-towards the viewer, origin at the rotation centre, metres, where the picture's side at that distance is `SIDE_M`.
+towards the viewer, origin at the rotation centre, metres as of `Result.metres`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.platforms import default_numerics
 from gan2shape_jax.results import pictures
-from gan2shape_jax.results.result import SIDE_M, Result
+from gan2shape_jax.results.result import Result
 
 if TYPE_CHECKING:
     import trimesh
@@ -302,7 +302,7 @@ def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | Non
     columns, rows = surface_cut.pixels.T
     inward = [ndimage.map_coordinates(part.normal[..., i], [rows, columns], order=1, mode="nearest") for i in range(3)]
     outward = np.stack(inward, axis=-1) * (-1.0, 1.0, 1.0)
-    placed = (surface_cut.points - (0, 0, camera.rot_center_depth)) * metres(camera) * (1.0, -1.0, -1.0)
+    placed = (surface_cut.points - (0, 0, camera.rot_center_depth)) * result.metres * (1.0, -1.0, -1.0)
     if texture is None and result.texture is not None:
         texture = jpeg(result.texture)
     name = "photo" if texture else "albedo"
@@ -318,11 +318,6 @@ def build_mesh(result: Result, *, full: bool = False, texture: Image.Image | Non
     faces = surface_cut.faces[np.argsort((opacity[surface_cut.faces] < 255).any(axis=1), kind="stable")]
     unit = outward / np.linalg.norm(outward, axis=-1, keepdims=True)
     return trimesh.Trimesh(placed, faces, vertex_normals=unit, visual=visual, process=False)
-
-
-def metres(camera: cameras.Camera) -> float:
-    """Returns the metres in mesh files for one scene unit."""
-    return SIDE_M * camera.focal_length / (camera.rot_center_depth * camera.image_size)
 
 
 class _Kept(JpegImagePlugin.JpegImageFile):

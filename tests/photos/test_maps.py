@@ -13,7 +13,6 @@ from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry import lighting
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
 from gan2shape_jax.photos.maps import _guided, photo_maps
-from gan2shape_jax.results import surface
 
 BOX = CropBox(205, 165, 256, 7.5)
 
@@ -55,7 +54,7 @@ def test_depth_is_that_of_the_surface_in_16_bits_and_near_is_white(known, maps):
     assert near < far and said.startswith(f"linear depth: 65535 is {near:.4f} m from the camera, 1 is {far:.4f} m")
     column, row = _there(known)
     measured = far + (near - far) * (depth[row, column].astype(float) - 1) / 65534
-    true = _seen(known.result)[0][:, 2] * surface.metres(known.result.camera)
+    true = _seen(known.result)[0][:, 2] * known.result.metres
     assert np.abs(measured - true).max() < 0.03 * (far - near)  # a pixel and the splines apart
     assert np.corrcoef(measured, true)[0, 1] > 0.999
     assert len(np.unique(depth)) > 10_000 and depth.max() == 65535

@@ -17,7 +17,7 @@ from scipy import ndimage
 from gan2shape_jax.errors import ArgumentError, UserError
 from gan2shape_jax.geometry import camera as cameras
 from gan2shape_jax.geometry.camera import Camera
-from gan2shape_jax.results import OutputOptions, Reconstruction, build_mesh, write_outputs
+from gan2shape_jax.results import OutputOptions, Reconstruction, build_mesh, load, write_outputs
 from gan2shape_jax.results.solid import BACKS, border, build_solid, cut_surface
 from gan2shape_jax.results.surface import glb_bytes, mean_mask, surface
 
@@ -280,6 +280,26 @@ def folder(result, tmp_path_factory):
     path = tmp_path_factory.mktemp("mesh") / "r"
     write_outputs(result, path, options=OutputOptions("mesh"))
     return path
+
+
+def test_the_eyes_of_a_face_are_63_mm_apart_in_meshes_and_prints_or_as_far_as_is_said(tmp_path):
+    plain = bump.result()
+    assert build_mesh(plain).extents[0] < 0.2  # without eyes, the picture's side
+    sizes = []
+    for eyes_mm in (63.0, 70.0):
+        result = dataclasses.replace(plain, eyes=0.06, eyes_mm=eyes_mm)
+        write_outputs(result, tmp_path / "r", options=OutputOptions("mesh"))
+        assert load(tmp_path / "r").metres == result.metres == eyes_mm / 1000 / 0.06
+        camera = json.loads((tmp_path / "r/camera.json").read_text())
+        pixels = camera["intrinsics"][0][0] / camera["rot_center_depth"]  # of a scene unit there
+        assert camera["mesh_side"] == pytest.approx(result.metres * camera["image_size"] / pixels)
+        sizes.append([read_mesh(tmp_path / "r/mesh.glb").extents[0], build_solid(result).mesh.extents[0] / 1000])
+        mesh, depth = build_mesh(result), surface(result).depth
+        points = np.asarray(cameras.back_project(depth, result.camera), np.float64).reshape(-1, 3)
+        there = (points - (0, 0, 1)) * (1, -1, -1) * eyes_mm / 1000 / 0.06
+        near = [np.linalg.norm(there - vertex, axis=1).min() for vertex in mesh.vertices]
+        assert np.median(near) < 1e-6
+    np.testing.assert_allclose(np.divide(*sizes), 63 / 70, rtol=0.02)  # the wall of a print stays as thick
 
 
 @pytest.mark.parametrize("name", ["mesh.obj", "mesh.glb"])

@@ -127,7 +127,7 @@ def _print(words: Sequence[str]) -> None:
     parser = option_types.parser("export print", about, _PRINT_EPILOG)
     for name, otherwise in (
         ("width", ""),
-        ("height", "; with both, it is as large as fits; with neither, a face is 200 high"),
+        ("height", "; with both, it is as large as fits; with neither, a face is as large as life"),
     ):
         side = option_types.number(f"--{name}", 1, LARGEST_MM, "mm")
         parser.add_argument(f"--{name}", type=side, metavar="MM", help=f"{name} of the solid on the bed{otherwise}")

@@ -46,6 +46,7 @@ from gan2shape_jax.networks.layers import EPSILON, LEAK, Layer
 from gan2shape_jax.photos import explain, judge, texture
 from gan2shape_jax.plan.recipe import resolve
 from gan2shape_jax.results import surface
+from gan2shape_jax.results.result import metres_of_unit
 
 if TYPE_CHECKING:
     import onnx
@@ -142,7 +143,7 @@ def model_facts(config: ConfigDict, predictor: explain.Predictor) -> dict[str, A
         "focal": float(camera.focal_length),
         "centre": float(camera.rot_center_depth),
         "symmetric": predictor.settings.mirrored,
-        "metres": float(surface.metres(camera)),
+        "metres": metres_of_unit(camera, explain.eye_distance(points)),
         "kind": str(category),
         "input_mask": _listed(usual),
         "outline": {name: _listed(values) for name, values in outline.items()},

@@ -33,6 +33,7 @@ from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.pipeline import PhotoModel, load_photo_model
 from gan2shape_jax.photos.together import Source, gather, sources_of
 from gan2shape_jax.results import Row, load_metrics, print_table
+from gan2shape_jax.results.result import EYES_LIMITS, EYES_MM
 from gan2shape_jax.run import lock
 from gan2shape_jax.training.resume import Decision
 
@@ -81,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--texture", action=argparse.BooleanOptionalAction, default=True, help=about)
     about = "also write depth (16-bit), normals and mask of the whole photo, at its own size, as PNG"
     parser.add_argument("--maps", action="store_true", help=about)
+    eyes = option_types.number("--eyes", *EYES_LIMITS, "mm")
+    about = f"how far a person's eyes are apart in meshes and prints, in millimetres (default: {EYES_MM:g})"
+    parser.add_argument("--eyes", type=eyes, metavar="MM", help=about)
     about = "reconstruct the best candidate even if nothing was found"
     parser.add_argument("--anyway", action="store_true", help=about)
     parser.add_argument("--open", action="store_true", help="open the page in a browser at the end")
@@ -131,6 +135,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.refine:
         _say(folder.refinement_line(photo_folder.config))
     model = load_photo_model(kind, log=_say, refine=options.refine)
+    if options.eyes and model.predictor.plan.landmarks is None:
+        raise ConfigError(
+            f"--eyes: where the eyes are is not known of {options.model}; a print has --width and --height"
+        )
     if options.together:
         code = _reconstruct_together(options, photo_folder, model, paths)
     else:
@@ -156,8 +164,8 @@ def _on_cluster(options: argparse.Namespace) -> int:
 
     if options.box or options.which or options.mask or options.latent:
         raise ConfigError("--box, --which, --mask and --latent are for a single photo, without --cluster")
-    if options.open or options.maps:
-        raise ConfigError(f"--{'open' if options.open else 'maps'} is for photos without --cluster")
+    if named := [f"--{name}" for name in ("open", "maps", "eyes") if getattr(options, name)]:
+        raise ConfigError(f"{named[0]} is for photos without --cluster")
     require_ray()
     from gan2shape_jax.apps.cluster.command import run_photos  # which imports what the extra brings
 
@@ -173,14 +181,15 @@ def _reconstruct_together(
     _say(f"{len(sources)} photographs of one {model.finder.kind}")
     digest = together.digest_of(sources)
     decision = together.decided(photo_folder, name, digest)
-    if decision.exists and (not options.maps or folder.has_maps(out / "results" / name)):
+    place_of_result, wanted = out / "results" / name, {"maps": options.maps, "eyes": options.eyes}
+    if decision.exists and folder.has(place_of_result, **wanted):
         _say(f"{name}: finished before, {'skipped' if decision is Decision.SKIP else 'drawn anew'}")
         with lock.hold(out):
             if decision is Decision.REDRAW:
                 photo_folder.redraw(name)
     else:
         gathered = gather(_counted(sources), model, log=_say)
-        made = together.make(gathered, model, name, place, digest, texture=options.texture, maps=options.maps)
+        made = together.make(gathered, model, name, place, digest, texture=options.texture, **wanted)
         with lock.hold(out):
             together.put(photo_folder, made)
     if sentence := judge.sentence_of(name, load_metrics(out / "results" / name)):
@@ -233,7 +242,7 @@ def _reconstruct(
             made += [photo.name for photo in prepared]
             _tell_done(photo_folder, prepared)
             unmade = {"refused": refused, "failed": failed}
-            wanted = {"texture": options.texture, "maps": options.maps}
+            wanted = {"texture": options.texture, "maps": options.maps, "eyes": options.eyes}
             failed |= folder.make_results(photo_folder, prepared, model, **wanted, log=_say, **unmade)
     results = options.out / "results"
     rows = [judge.row_of(name, results / name) for name in made if name not in failed]

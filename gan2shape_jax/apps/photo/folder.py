@@ -363,6 +363,7 @@ def make_results(
     *,
     texture: bool = True,
     maps: bool = False,
+    eyes: float | None = None,
     refused: Mapping[str, str] | None = None,
     failed: Mapping[str, str] | None = None,
     log: Callable[[str], None] | None = None,
@@ -372,15 +373,15 @@ def make_results(
     A photo's former result stays until the new one is complete. The page shows all photos of the folder, and names
     those that were `refused`, or have `failed` before, with the reasons. With `log`, for somebody who waits, a
     refinement of new photos shows first what the model makes of them, and says where. With `maps`, results that are
-    there get those of the photo's size, too.
+    there get those of the photo's size, too; those whose `eyes` are to be another distance apart, mm, are made again.
     """
     run, refused, failed = folder.run, refused or {}, failed or {}
     decisions = {photo.name: folder.decided(photo.name, functools.partial(folder.holds, photo)) for photo in photos}
     for name, decision in decisions.items():
         if decision is Decision.REDRAW:
             folder.redraw(name)
-    left = [photo for photo in photos if not decisions[photo.name].exists]
-    mapped = [photo for photo in photos if maps and photo not in left and not has_maps(run.result(photo.name))]
+    left = [p for p in photos if not (decisions[p.name].exists and has(run.result(p.name), eyes=eyes))]
+    mapped = [p for p in photos if p not in left and not has(run.result(p.name), maps=maps)]
     if not left and not mapped and not refused and not failed:
         return {}
     unmade = {*refused, *failed}
@@ -390,7 +391,7 @@ def make_results(
         work_items.refuse({name: why for name, why in refused.items() if name not in there})
         work_items.fail({name: why for name, why in failed.items() if name not in there})
         before = work_items.failures
-        making = _Making(folder, model, texture, maps, work_items)
+        making = _Making(folder, model, texture, maps, eyes, work_items)
         try:
             new = [photo for photo in left if not is_result(run.result(photo.name))]
             if model.refiner is not None and log and new:
@@ -415,6 +416,7 @@ class _Making:
     model: PhotoModel
     texture: bool
     maps: bool
+    eyes: float | None
     work_items: WorkItems
     awaiting: bool = False  # whether the results are to be replaced by refined ones
 
@@ -459,6 +461,7 @@ class _Making:
 
     def _put(self, photo: Prepared, result: Reconstruction, files: Mapping[str, Any]) -> None:
         """Puts a photo's files and result in their place."""
+        result = sized(result, self.eyes)
         if self.awaiting:
             result = dataclasses.replace(result, metrics=result.metrics | {AWAITS: True})
         if self.texture:
@@ -490,9 +493,15 @@ class _Making:
             work.parent.rmdir()
 
 
-def has_maps(folder: pathlib.Path) -> bool:
-    """Whether a result has the maps of its photo's size."""
-    return all((folder / name).is_file() for name in MAPS)
+def has(folder: pathlib.Path, *, maps: bool = False, eyes: float | None = None) -> bool:
+    """Whether a result has the maps of its photo's size, if they are wanted, and eyes so many mm apart, if given."""
+    there = not maps or all((folder / name).is_file() for name in MAPS)
+    return there and (eyes is None or read_object(folder / "result.json", "a result").get("eyes_mm") == eyes)
+
+
+def sized(result: Reconstruction, eyes: float | None) -> Reconstruction:
+    """Returns a result whose eyes are so many mm apart, if that is given."""
+    return result if eyes is None else dataclasses.replace(result, eyes_mm=eyes)
 
 
 def _maps(photo: Prepared, result: Reconstruction) -> dict[str, bytes]:

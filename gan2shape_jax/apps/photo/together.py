@@ -77,11 +77,12 @@ def make(
     *,
     texture: bool = True,
     maps: bool = False,
+    eyes: float | None = None,
 ) -> Made:
     """Makes the result of photographs, and writes nothing; raises `UserError` if it cannot be made."""
     try:
         result, shots = together.reconstruct(gathered, model.predictor, name=name)
-        files: dict[str, Any] = {}
+        result, files = folder.sized(result, eyes), dict[str, Any]()
         if texture:
             result, files = together.textured(result, shots, mirror=model.mirror)
         if maps:

@@ -35,7 +35,7 @@ from gan2shape_jax.photos.texture import photo_textured
 from gan2shape_jax.results import OutputOptions, Solid, build_mesh, build_solid, save_result, write_outputs
 from gan2shape_jax.results.outputs import add_textured
 from gan2shape_jax.results.solid import cut_surface
-from gan2shape_jax.results.surface import metres, surface
+from gan2shape_jax.results.surface import surface
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_a_ply_has_the_photos_colours_and_the_size_of_the_other_meshes(tmp_path,
     assert len(mesh.faces) == 16 * len(expected.faces)
     np.testing.assert_allclose(mesh.bounds, expected.bounds, atol=1e-6)
     # Seen from the front, colours grow along the picture's axes, as the points' directions do.
-    towards = mesh.vertices[:, :2] / (plain.camera.rot_center_depth * metres(plain.camera) - mesh.vertices[:, 2:])
+    towards = mesh.vertices[:, :2] / (plain.camera.rot_center_depth * plain.metres - mesh.vertices[:, 2:])
     texels = (towards * plain.camera.focal_length / plain.camera.image_size * (1, -1) + 0.5) * 64 - 0.5
     colours = np.asarray(mesh.visual.vertex_colors)[:, :3]
     inside = np.all((texels > 0) & (texels < 63), axis=1)

@@ -76,6 +76,14 @@ def test_onnx_networks_agree_with_the_methods_own(explained, bits, close):
         assert np.abs(one - other).max() <= most * scale
 
 
+def test_a_mesh_of_the_page_is_as_large_as_one_of_photo(explained):
+    predictor, picture, _ = explained
+    facts = web.model_facts(predictor.plan.config, predictor)
+    left, right = np.array(facts["points"])[:2]
+    assert facts["metres"] * np.linalg.norm(left - right) == pytest.approx(0.063)
+    assert facts["metres"] == gan2shape_jax.load_model("people").reconstruct(np.uint8(127.5 * (picture + 1))).metres
+
+
 def test_a_folder_that_is_no_runtime_is_refused_and_nothing_written(tmp_path, capsys):
     out = tmp_path / "site"
     assert command.main(["web", "people", "--out", str(out), "--runtime", str(tmp_path)]) == 1

@@ -31,7 +31,7 @@ from gan2shape_jax.photos import pipeline
 from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import Finder, NoDetectionError, other_kind, subject_of
 from gan2shape_jax.photos.pipeline import PhotoModel, Refiner, load_refiner
-from gan2shape_jax.results import examine
+from gan2shape_jax.results import examine, load
 from gan2shape_jax.results.result import MAPS, load_metrics
 
 _BOX = CropBox(x=190, y=100, side=96)
@@ -167,7 +167,7 @@ def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(pho
 def test_maps_are_made_with_a_result_or_added_to_one_that_is_there(photo, tmp_path, made):
     out = tmp_path / "out"
     config, prepared = _config(out), _prepare(photo, out)
-    assert _make(config, [prepared]) == {} and not photo_folder.has_maps(out / "results/a")
+    assert _make(config, [prepared]) == {} and not photo_folder.has(out / "results/a", maps=True)
     before = _files(out / "results/a")
     assert _make(config, [prepared], maps=True) == {} and made == ["predict"]
     after = _files(out / "results/a")
@@ -175,7 +175,14 @@ def test_maps_are_made_with_a_result_or_added_to_one_that_is_there(photo, tmp_pa
     assert {picture_sides(path) for path in (photo, *(out / "results/a" / name for name in MAPS))} == {(220, 300)}
     assert '"maps.zip"' in (out / "index.html").read_text() and examine(out / "results/a")
     assert _make(config, [_prepare(photo, out, box=CropBox(180, 100, 96))], maps=True) == {}
-    assert made == ["predict"] * 2 and photo_folder.has_maps(out / "results/a")
+    assert made == ["predict"] * 2 and photo_folder.has(out / "results/a", maps=True)
+
+
+def test_a_result_whose_eyes_are_another_distance_apart_is_made_again(photo, tmp_path, made):
+    out = tmp_path / "out"
+    for eyes, times in ((None, 1), (63, 1), (70, 2), (None, 2), (70, 2)):
+        assert _make(_config(out), [_prepare(photo, out)], eyes=eyes) == {} and len(made) == times
+    assert load(out / "results/a").eyes_mm == 70
 
 
 def test_refining_shows_first_what_the_model_makes_of_a_new_photo(photo, tmp_path, made, monkeypatch, capsys):
