@@ -1,6 +1,6 @@
-"""Faces of cats: eight bundled photographs, a bundled 64-pixel StyleGAN2, and a model lifted from it.
+"""Faces of cats: a bundled 64-pixel StyleGAN2, six of its samples, and a model lifted from it.
 
-python -m gan2shape_jax.main --config=configs/cat.py             the model, refined on each photograph
+python -m gan2shape_jax.main --config=configs/cat.py             the model, refined on each sample
 python -m gan2shape_jax.main --config=configs/cat.py:predict     the model as it is, feed-forward
 python -m gan2shape_jax.main --config=configs/cat.py:lift        lifts that GAN again, in six stages (three, and
                                                                  `:finetune`, made the model: docs/reports/cats.md)
@@ -25,6 +25,7 @@ def get_config(variant: str = "") -> ConfigDict:
         return jointly_published(config, batch_size=8) if variant == "published_joint" else config
     config = load_config("own").unlock()
     config.update(workdir="results/cat", category="cat")
+    # Samples 0 to 5 of seed 84 with their latents; `--config.data.latent_root=` finds these again.
     for name, place in (("image_list", "list.txt"), ("image_root", "image"), ("latent_root", "latents")):
         config.data[name] = asset(f"cat/{place}")
     config.gan.checkpoint = asset("cat/gan.safetensors")

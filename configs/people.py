@@ -1,7 +1,7 @@
-"""Photographs of people: six bundled ones, a bundled 64-pixel StyleGAN2 of portraits and rendered heads, and its model.
+"""People: six rendered heads with true depth, a 64-pixel StyleGAN2 of portraits and rendered heads, and its model.
 
 gan2shape-jax photo me.jpg                                         your own: this is the default of photos
-python -m gan2shape_jax.main --config=configs/people.py            the model, refined on each photograph
+python -m gan2shape_jax.main --config=configs/people.py            the model, refined on each head
 python -m gan2shape_jax.main --config=configs/people.py:predict    the model as it is, feed-forward
 python -m gan2shape_jax.main --config=configs/people.py:lift       lifts that GAN again, in six stages (`:finetune` of a
                                                                    model of renderings made it: docs/reports/people.md)
@@ -20,13 +20,14 @@ VARIANTS = ("head",)
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Returns the configuration of people, or of their whole heads, with six studio photographs."""
+    """Returns the configuration of people, or of their whole heads, with six rendered heads."""
     config = load_config("own").unlock()
     folder = f"people/{variant}" if variant else "people"
     config.update(workdir=f"results/{folder.replace('/', '_')}", category="people")
+    # Of the test split of benchmarks/faces: the first two of each family, and the first of each turned by 30 degrees.
     for name, place in (("image_list", "list.txt"), ("image_root", "image"), ("latent_root", "latents")):
         config.data[name] = asset(f"{folder}/{place}")
-    config.data.mask_root = asset(f"{folder}/mask")
+    config.data.update(depth_root=asset(f"{folder}/depth"), mask_root=asset(f"{folder}/mask"))
     config.gan.checkpoint = asset(f"{folder}/gan.safetensors")
     config.recipe = "refine"
     config.networks.pretrained = asset(f"{folder}/model.safetensors")

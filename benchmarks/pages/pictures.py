@@ -29,7 +29,7 @@ the factors; `overview_people.jpg`, the overview of the same image.
     gan2shape-jax export web people --out site && python -m http.server --directory site
     python benchmarks/pages/pictures.py browser http://localhost:8000/ --photo PHOTO
 
-`in_a_browser.jpg`: that page on a phone, with what it makes of a photo of a person.
+`in_a_browser.jpg`: that page on a phone, with what it makes of a photo, here a rendered head.
 
     pip install -e '.[web]' && python benchmarks/pages/pictures.py serving
 
@@ -341,7 +341,7 @@ def main() -> None:
     parser.add_argument("--names", nargs="*", help="turned: of the images (default: all of the first run)")
     parser.add_argument("--yaws", type=float, nargs="+", default=_YAWS, metavar="DEGREES")
     parser.add_argument("--photo", type=pathlib.Path, help="browser: of a person")
-    parser.add_argument("--image", default="066", help="page: the image that is shown (default: 066)")
+    parser.add_argument("--image", default="000", help="page: the image that is shown (default: 000)")
     options = parser.parse_args()
     ways[options.what](options)
 

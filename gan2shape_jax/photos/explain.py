@@ -28,9 +28,10 @@ from gan2shape_jax.io import arrays
 from gan2shape_jax.io.bundled import MODEL, advice, asset, cache, cached_weights, names_of, suggestion, weights_file
 from gan2shape_jax.io.data import Item
 from gan2shape_jax.lift import model_file, refinement
-from gan2shape_jax.method import models, projection, reconstruction
+from gan2shape_jax.method import models, prior, projection, reconstruction
 from gan2shape_jax.method.factors import on_border
 from gan2shape_jax.method.frozen import FrozenModels
+from gan2shape_jax.method.metrics import depth_metrics, evaluation_mask
 from gan2shape_jax.method.reconstruction import Prediction, canonical_mask
 from gan2shape_jax.method.schedule import Phase
 from gan2shape_jax.method.settings import Settings
@@ -103,6 +104,7 @@ def reconstruct_ungraded(
         "reconstruction_l1": _l1(view, example),
         "inversion_l1": prepared.inversion_l1,
         **_baseline(history),
+        **_ellipsoid(example, grader.config.prior.far, settings.camera),
         **(measured or {}),
     }
     if view.landmark_error is not None:
@@ -221,6 +223,19 @@ def _baseline(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float
         if rows := [row for row in history if row["step"] == step]:
             return {title: {key: rows[-1][key] for key in _ERRORS}} if "side" in rows[-1] else {}
     return {}
+
+
+def _ellipsoid(example: Example, far: float, seen_by: camera.Camera) -> dict[str, dict[str, float]]:
+    """Returns the errors of an ellipsoid over the true outline, which shapes should beat; {} without a true depth."""
+    if example.true_depth is None:
+        return {}
+    truth, everywhere = np.asarray(example.true_depth), np.ones(example.true_depth.shape, np.float32)
+    if not np.asarray(evaluation_mask(truth, everywhere)).any():
+        return {}
+    outline = (truth < truth.max()).astype(np.float32)
+    depth = prior.whole_ellipsoid(outline, far=far, least=seen_by.min_depth, pixel=1 / seen_by.focal_length)
+    errors = jax.device_get(depth_metrics(depth, truth, everywhere, camera=seen_by))
+    return {"ellipsoid": {key: float(errors[key]) for key in ("side", "mad")}}
 
 
 def projector(params: models.Params, prepared: PreparedImage, frozen: FrozenModels) -> Projection:

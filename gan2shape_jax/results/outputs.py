@@ -10,7 +10,8 @@ below it:
     model    geometry, colours, view and light: what the interactive view is built from
     extras   further pictures and maps, any of which may be absent; for small images, lossless `albedo` and `input`;
              the photo's `texture`, and the `photo` itself, as much of it as `input` shows; of several `photographs`
-             each one's name, view, whether it was used, and four `pictures` side by side, see `views.photograph_rows`
+             each one's name, view, whether it was used, and four `pictures` side by side, see `views.photograph_rows`;
+             the `truth`, depth and outline of the true shape in the input's view
 
 Pictures are base64 in `{"kind": "jpeg" | "png", "data": ...}`. Maps are base64 of zlib streams: `depth` of 16-bit steps
 between `depth_low` and `depth_high` (scene units), row by row, each as its difference from what the left and upper
@@ -271,7 +272,18 @@ def fragment_of(
     if (uncertainty := result.uncertainty) is not None:
         greatest = max(float(np.max(uncertainty)), 1e-9)
         extras |= {"spread": _packed(_bytes(uncertainty, greatest)), "spread_high": _rounded(greatest)}
+    if result.true_depth is not None:
+        extras["truth"] = _truth(result.true_depth)
     return [{"format": FORMAT, "thumb": _encoded(thumb, quality=80)["data"]}, model, extras]
+
+
+def _truth(depth: np.ndarray) -> dict[str, Any]:
+    """Returns a true depth (S, S) in the input's view, the background at its maximum, as a model to turn."""
+    seen = depth < depth.max()
+    even = surface.with_even_border(depth, seen) if seen.any() else depth
+    low, high = float(even.min()), float(even.max())
+    coded = {"depth": _packed(_coded_depth(even, low, high)), "depth_low": low, "depth_high": high}
+    return coded | {"outline": _packed(_bytes(surface.mask_field(seen.astype(np.float32), seen), 1.0))}
 
 
 def _beside(photograph: Photograph, row: Sequence[np.ndarray]) -> dict[str, Any]:

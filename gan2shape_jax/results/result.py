@@ -351,6 +351,8 @@ class Column(NamedTuple):
 
 
 _START = "of the shape that the method started from"
+_PLAIN = "an ellipsoid's {} error"
+_OUTLINED = "of an ellipsoid with the true outline"
 _EXPECTED = "Mean depth error of similar objects whose true shape is known"
 _PHOTO, _GAN = (
     f"Mean difference between photo and {picture}: 0 is none, black to white is 2"
@@ -364,6 +366,16 @@ COLUMNS = (
     Column("mse", ("mse",), 6, "squared depth error", "MSE", "Mean squared error of depth"),
     Column("prior_side", ("prior", "side"), 4, "depth error at start", "prior SIDE", f"Depth error {_START}"),
     Column("prior_mad", ("prior", "mad"), 1, "angle error at start", "prior MAD", f"Angle error {_START}", "°"),
+    Column("ellipsoid_side", ("ellipsoid", "side"), 4, _PLAIN.format("depth"), "its SIDE", f"Depth error {_OUTLINED}"),
+    Column(
+        "ellipsoid_mad",
+        ("ellipsoid", "mad"),
+        1,
+        "an ellipsoid's angle error",
+        "its MAD",
+        f"Angle error {_OUTLINED}",
+        "°",
+    ),
     Column("expected_side", ("trust", "expected_side"), 4, "expected depth error", "expected SIDE", _EXPECTED),
     Column("reconstruction_l1", ("reconstruction_l1",), 3, "differs from photo by", "recon. L1", _PHOTO),
     Column("inversion_l1", ("inversion_l1",), 3, "GAN's picture differs by", "inversion L1", _GAN),
@@ -372,7 +384,8 @@ COLUMNS = (
 _NUMBER = int | float | None
 _TRUST = dict.fromkeys(VERDICTS, str) | {"expected_side": _NUMBER}
 _METRICS: dict[str, Any] = {column.path[0]: _NUMBER for column in COLUMNS}
-_METRICS |= {"prior": dict.fromkeys(("side", "mad"), _NUMBER), "start": {}, "trust": _TRUST}
+_METRICS |= {name: dict.fromkeys(("side", "mad"), _NUMBER) for name in ("prior", "ellipsoid")}
+_METRICS |= {"start": {}, "trust": _TRUST}
 # What is read of `result.json`, which somebody else may have made: types by name, and of what is inside of objects.
 _KINDS: dict[str, Any] = {"name": str, "category": str, "reference": bool, "original_size": int, "camera": {}}
 _KINDS |= {"eyes": int | float, "eyes_mm": int | float, "arrays": list, "metrics": _METRICS, "photographs": list}

@@ -104,7 +104,7 @@ def _outlined(result: Result) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarra
     share = mask_field(result.mask, kept)
     if kept.all():
         return share, result.depth
-    depth = _with_even_border(result.depth, kept)
+    depth = with_even_border(result.depth, kept)
     both = np.minimum(share, _front(depth, kept, _far(result.depth), result.camera))
     return (both if (both >= OUTLINE).sum() > LEAST_FRONT * kept.sum() else share), depth
 
@@ -182,7 +182,7 @@ def whole_if_empty(result: Result, *, full: bool) -> Surface:
     return part if (part.field > OUTLINE).any() else surface(result, cut=False)
 
 
-def _with_even_border(depth: Float[np.ndarray, "s s"], kept: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+def with_even_border(depth: Float[np.ndarray, "s s"], kept: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
     """Returns a depth map that goes on straight past the object, and is even along its border.
 
     The outermost pixels have begun to fall to the background, the more, the further out the mask's steps reach; so the

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.plain_result import plain_result
+from PIL import Image
 
 from gan2shape_jax.config import load_config
 from gan2shape_jax.errors import UserError
@@ -44,6 +45,35 @@ def _options(**changed):
     plain = {"seed": 0, "split": "train", "size": _SIZE, "supersample": 1, "yaw": 25.0, "fov": None}
     plain |= {"turned": None, "frame": 1.0, "pictures": 1}
     return argparse.Namespace(**plain | changed)
+
+
+@pytest.mark.parametrize("name", ["people", "people:head"])
+def test_the_bundled_heads_are_the_first_of_each_family_and_the_first_that_are_turned(scripts, name):
+    """Chosen by number, not by result, three of each family; in the wide frame the same people are farther away."""
+    packed = scripts.folders.load(_FACES / "data" / "test")
+    turned = np.abs(np.degrees(packed["view"][:, 1])) >= 30
+    chosen = [
+        number
+        for family in (0, 1)
+        for own in [packed["family"] == family]
+        for number in (*np.flatnonzero(own & ~turned)[:2], np.flatnonzero(own & turned)[0])
+    ]
+    config = load_config(name)
+    items = {item: load_item(config, f"{item}.png") for item in (f"{number:03d}" for number in sorted(chosen))}
+    assert pathlib.Path(config.data.image_list).read_text().split() == [f"{item}.png" for item in items]
+    for item, loaded in items.items():
+        depth, seen = packed["depth"][int(item)], packed["mask"][int(item)]
+        if name == "people":
+            np.testing.assert_allclose(loaded.image, packed["image"][int(item)] / 127.5 - 1, atol=1e-6)
+            near = seen & (depth < config.camera.max_depth)
+            np.testing.assert_allclose(loaded.depth[near], depth[near], atol=1e-6)
+            assert np.array_equal(loaded.mask > 0.5, seen)
+        else:
+            middle = np.s_[12:52, 12:52]  # of which the narrow frame is an enlargement
+            small = np.asarray(Image.fromarray(packed["image"][int(item)]).resize((40, 40), Image.Resampling.BOX))
+            pictures = small.ravel() / 127.5 - 1, loaded.image[middle].ravel()
+            assert np.corrcoef(*pictures)[0, 1] > 0.85, item
+            assert np.ptp(loaded.depth[loaded.depth < config.camera.max_depth]) > 0.02
 
 
 def _ellipsoid(scripts):

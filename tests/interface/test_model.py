@@ -161,7 +161,7 @@ def test_bundled_models_have_all_networks(name):
 @pytest.mark.heavy  # programs of two models
 def test_a_whole_head_is_a_narrow_frames_face_with_more_around_it():
     narrow, wide = (
-        g2s.load_model(name).reconstruct(Image.open(bundled.asset(f"{folder}/image/005.png")))
+        g2s.load_model(name).reconstruct(Image.open(bundled.asset(f"{folder}/image/000.png")))
         for name, folder in (("people", "people"), ("people:head", "people/head"))
     )
     assert wide.metrics["trust"]["grade"] == "trust"
@@ -286,6 +286,14 @@ def test_a_gan_is_named_by_file_or_name(tmp_path, monkeypatch):
     names = rf"name a file \(.safetensors\), or one of {_NAMES}"
     with pytest.raises(g2s.UserError, match=rf"^there is no GAN 'caat' \(did you mean cat\?\): {names}$"):
         g2s.load_gan("caat")
+
+
+def test_the_bundled_cats_are_samples_by_number_and_their_latents_are_known():
+    images, latents = g2s.load_gan("cat").sample(84, 6)
+    for number, (image, latent) in enumerate(zip(images, latents, strict=True)):
+        with Image.open(asset(f"cat/image/{number:03d}.png")) as bundled_one:
+            assert np.abs(np.asarray(bundled_one).astype(int) - image).max() <= 2, number
+        np.testing.assert_allclose(np.load(asset(f"cat/latents/{number:03d}.npy"))[0], latent, atol=1e-4)
 
 
 _OTHERS = [pytest.param(kind, marks=pytest.mark.heavy) for kind in ("ictface", "cat")]

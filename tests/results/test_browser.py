@@ -91,6 +91,7 @@ def result():
     arrays = {"depth": depth, "input_depth": warped, "signed_albedo": albedo, "view": view, "light": light}
     arrays |= {"mask": mask, "input_mask": (warped < 1.035).astype(np.float32)}
     arrays |= {"canonical": np.clip(canonical, -1, 1), "signed_image": reconstruction, "reconstruction": reconstruction}
+    arrays["true_depth"] = np.where(warped < 1.035, warped - 0.01 * np.cos(9 * x), np.float32(1.1)).astype(np.float32)
     return plain_result("bump", size, **arrays, metrics={"side": 0.0123}, category="bump")
 
 
@@ -386,6 +387,25 @@ def test_the_uncertainty_of_depth_is_a_mode_and_a_map_where_it_is_known(page):
     assert warm[1] > warm[0] + 40  # cividis: from blue to yellow
     assert "uncertain 0.020" in text_of(page, "legend")
     assert "Expected error" in page.evaluate(_TITLES)
+
+
+def test_the_true_shape_is_one_more_model_to_turn_where_it_is_known(page):
+    button = "document.getElementById('to-truth')"
+    depth = "Array.from(gan2shape.model().truth.depth)"
+    assert page.evaluate(f"!{button}.hidden && {button}.getAttribute('aria-pressed')") == "false"
+    before = snapshot(page)
+    page.evaluate(f"{button}.click()")
+    page.frames()
+    assert page.evaluate(f"{button}.getAttribute('aria-pressed')") == "true" and state(page)["atPhoto"]
+    assert np.ptp(page.evaluate(depth)) > 0.01 and np.abs(snapshot(page) - before).max() > 20
+    page.evaluate("document.getElementById('canvas').focus()")
+    page.key("ArrowLeft")
+    page.frames()
+    assert not state(page)["atPhoto"]  # it turns
+    page.key("t")
+    page.frames()
+    assert page.evaluate(f"{button}.getAttribute('aria-pressed')") == "false"
+    assert np.abs(snapshot(page) - before).max() < 2
 
 
 @pytest.mark.skipif(chromium.find() is None, reason="no Chromium: apt-get install chromium, or set CHROMIUM")

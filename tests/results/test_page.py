@@ -281,6 +281,20 @@ def test_the_uncertainty_of_depth_is_there_where_a_result_has_one():
     assert np.abs(told - uncertainty).max() < 0.51 * 0.03 / 255
 
 
+def test_the_true_shape_is_there_where_it_is_known_and_ends_where_the_background_begins():
+    bumped = bump.result()
+    seen = bumped.mask > 0.5
+    result = dataclasses.replace(bumped, true_depth=np.where(seen, bumped.depth, np.float32(1.1)))
+    truth = fragment_of(result)[2]["truth"]
+    inner = scipy.ndimage.binary_erosion(seen, np.ones((3, 3)), iterations=2, border_value=1)
+    rim = scipy.ndimage.binary_dilation(seen, np.ones((3, 3)))
+    shown = _inflated(truth["outline"]).reshape(seen.shape) > 127
+    depth = _depth(truth | {"size": bump.SIZE})
+    assert shown[inner].all() and not shown[~rim].any()
+    assert np.abs(depth - bumped.depth)[inner].max() < 2e-3 and depth[rim].max() < 1.06  # without a rim down to 1.1
+    assert "truth" not in fragment_of(dataclasses.replace(result, true_depth=None))[2]
+
+
 def test_the_file_has_a_line_for_each_part_and_the_same_text_each_time(tmp_path):
     write_outputs(bump.result(), tmp_path / "r", options=OutputOptions("mesh", mesh_full=True))
     text = (tmp_path / "r" / FRAGMENT).read_text()

@@ -80,6 +80,18 @@ async function pictureOf(picture, size) {
   return { image, address: image.src, pixels: pixelsOf(image, size) };
 }
 
+/** Returns the true shape as a model: as the photo sees it, in the photo's colours; null where it is not known. */
+async function truthOf(packed, model) {
+  if (!packed) return null;
+  numbers([packed.depth_low, packed.depth_high], 2);
+  const count = model.size * model.size;
+  const [steps, outline] = await Promise.all([unpacked(packed.depth, 2 * count), unpacked(packed.outline, count)]);
+  const depth = decodedDepth(steps, model.size, packed.depth_low, packed.depth_high);
+  const inside = outline.map((value) => value > 127);
+  const own = { depth, outline, inside, view: [0, 0, 0, 0, 0, 0], light: [1, 0, 0, 0], albedo: model.input };
+  return { ...model, ...own, photo: null, spread: null };
+}
+
 /** Returns everything about one image, decoded; null where the page has no model of it. */
 export async function loadModel(index) {
   const packed = blockJson(`model-${index}`);
@@ -100,7 +112,7 @@ export async function loadModel(index) {
     extras.texture ? loadedImage(extras.texture) : null,
   ]);
   const spread = extras.spread ? await unpacked(extras.spread, count) : null;
-  return {
+  const model = {
     size,
     focal: packed.focal,
     rotCenterDepth: packed.rot_center_depth,
@@ -127,4 +139,5 @@ export async function loadModel(index) {
     spread, // bytes, 255 being spreadHigh
     spreadHigh: extras.spread_high || 0,
   };
+  return { ...model, truth: await truthOf(extras.truth, model) };
 }

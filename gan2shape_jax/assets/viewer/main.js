@@ -20,6 +20,7 @@ const at = (id) => document.getElementById(id);
 
 let viewer = null;
 let model = null; // of the image that is shown
+let truth = false; // whether its true shape is in the model's place
 let shown = -1; // its index
 let gallery = null;
 let loading = 0; // counts, so that a model that arrives late is not shown
@@ -61,7 +62,8 @@ async function show(index) {
 }
 
 function showModel(image) {
-  viewer.setModel(model);
+  at("to-truth").hidden = !model.truth;
+  showTruth(false);
   at("overlay").src = model.overlay;
   at("overlaid").value = 0;
   overlayTo(0);
@@ -74,6 +76,13 @@ function showModel(image) {
     `3D model of ${image.name}. Arrow keys turn it, plus and minus come closer, shift and arrows move the light, ` +
       "P is the photo's camera, F the front, R resets, 1 to 6 choose the display.",
   );
+}
+
+/** Puts the true shape into the model's place, or the model back. */
+function showTruth(wanted) {
+  truth = wanted;
+  at("to-truth").setAttribute("aria-pressed", String(truth));
+  viewer.setModel(truth ? model.truth : model);
 }
 
 function reasonWithout(image) {
@@ -148,8 +157,9 @@ function setUp() {
   at("to-photo").addEventListener("click", () => viewer.home(0));
   at("to-front").addEventListener("click", () => viewer.home(1));
   at("sway").addEventListener("click", () => viewer.setSway(!viewer.state().swaying));
+  at("to-truth").addEventListener("click", () => showTruth(!truth));
   at("reset").addEventListener("click", reset);
-  at("relight").addEventListener("click", () => viewer.setLight(model.light));
+  at("relight").addEventListener("click", () => viewer.setLight((truth ? model.truth : model).light));
   at("overlaid").addEventListener("input", (event) => overlayTo(event.target.value / 100));
   at("canvas").addEventListener("keydown", key);
 }
@@ -157,7 +167,7 @@ function setUp() {
 function reset() {
   at("overlaid").value = 0;
   overlayTo(0);
-  viewer.setLight(model.light);
+  showTruth(false);
   at("drag-model").checked = true;
   viewer.setDragsLight(false);
   setMode("texture");
@@ -180,6 +190,7 @@ function key(event) {
   else if (event.key.toLowerCase() === "p") viewer.home(0);
   else if (event.key.toLowerCase() === "f") viewer.home(1);
   else if (event.key.toLowerCase() === "r") reset();
+  else if (event.key.toLowerCase() === "t" && model.truth) showTruth(!truth);
   else if (mode && !at(`mode-${mode}`).disabled) setMode(mode);
   else return;
   event.preventDefault();

@@ -13,12 +13,14 @@ import pytest
 import trimesh
 from helpers import axe, chromium
 from helpers.site import served_folder
+from matplotlib import cbook
 from PIL import ExifTags, Image, ImageFilter, ImageOps
 
 import gan2shape_jax
 from gan2shape_jax.apps.export import command, web
 from gan2shape_jax.detection import detector
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.image_files import open_upright
 from gan2shape_jax.method import factors, models
 from gan2shape_jax.photos import explain
@@ -35,12 +37,17 @@ _CLOSE = 1e-3  # of the depth's range
 _SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
 
 
+def _photographed() -> Image.Image:
+    """Returns the face of Grace Hopper, 110 pixels a side, of the photograph that Matplotlib brings."""
+    with Image.open(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as photo:
+        return photo.convert("RGB").crop((147, 120, 377, 350)).resize((110, 110), Image.Resampling.LANCZOS)
+
+
 @pytest.fixture(scope="module")
 def portrait(tmp_path_factory):
     """The photograph of a person, 110 pixels a side, amid a plain colour."""
-    face = Image.open(_ROOT / "tests/data/two_people.jpg").convert("RGB").crop((0, 0, 110, 110))
     picture = Image.new("RGB", (240, 260), (120, 110, 100))
-    picture.paste(face, (65, 70))
+    picture.paste(_photographed(), (65, 70))
     path = tmp_path_factory.mktemp("photo") / "portrait.png"
     picture.save(path)
     return path
@@ -244,12 +251,9 @@ def test_a_face_is_found_and_framed_as_by_photo_and_its_mesh_opens(sites, browse
 @pytest.mark.browser
 def test_the_page_and_photo_tell_the_same_of_ten_photographs(sites, browser, tmp_path):
     """As they are, made worse, and of nobody: the same grade and, but for a digit, the same sentence."""
-    sheet = Image.open(_ROOT / "tests/data/two_people.jpg").convert("RGB")
-    faces_of = [
-        sheet.crop((110 * column, 110 * row, 110 * (column + 1), 110 * (row + 1)))
-        for row in (0, 1)
-        for column in (0, 1)
-    ]
+    heads = ("ictface/image/006.png", "ictface/image/001.png", "people/image/002.png")
+    drawn = [Image.open(asset(head)).convert("RGB").resize((110, 110), Image.Resampling.BICUBIC) for head in heads]
+    faces_of = [_photographed(), *drawn]
     changes = {
         "plain": lambda face: face,
         "other": lambda face: face,

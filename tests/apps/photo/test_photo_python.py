@@ -105,9 +105,9 @@ _ARRAYS += ("reconstruction", "input_depth", "gan_image")
 @pytest.mark.parametrize(
     ("model", "picture"),
     [
-        ("people", "people/image/066.png"),
-        ("people:head", "people/head/image/066.png"),
-        ("cat", "cat/image/026.png"),
+        ("people", "people/image/000.png"),
+        ("people:head", "people/head/image/000.png"),
+        ("cat", "cat/image/001.png"),
         ("car", "car/image/007.png"),
         ("ictface", "ictface/image/006.png"),
     ],

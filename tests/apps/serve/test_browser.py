@@ -192,7 +192,7 @@ def without_faces(tmp_path_factory):
     sky = np.broadcast_to((1 - rows) * (70, 120, 200) + rows * (200, 220, 240), (240, 320, 3))
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3))
     pictures = {"grey": np.full((240, 320, 3), 128), "sky": sky, "noise": noise}
-    pictures["cat"] = Image.open(asset("cat/image/026.png")).convert("RGB").resize((256, 256))
+    pictures["cat"] = Image.open(asset("cat/image/001.png")).convert("RGB").resize((256, 256))
     return [_saved(picture, folder / f"{name}.png") for name, picture in pictures.items()]
 
 
