@@ -29,7 +29,8 @@ the factors; `overview_people.jpg`, the overview of the same image.
     gan2shape-jax export web people --out site && python -m http.server --directory site
     python benchmarks/pages/pictures.py browser http://localhost:8000/ --photo PHOTO
 
-`in_a_browser.jpg`: that page on a phone, with what it makes of a photo, here a rendered head.
+`in_a_browser.jpg`: that page on a phone, with what it makes of a photo, here of a rendered head
+(`faces/render.py --split test --count 1 --frame 1.6 --size 256`).
 
     pip install -e '.[web]' && python benchmarks/pages/pictures.py serving
 
