@@ -62,6 +62,8 @@ def names_of(field: str) -> dict[str, pathlib.Path]:
     """Returns the names of GANs (`field` GAN) or models (MODEL), of the package and in the cache, with their files."""
     cached = {at.name: files[field] for at in cache("weights").glob("*") if field in (files := cached_weights(at))}
     bundled = {path.parent.name: path for path in pathlib.Path(asset("")).glob(f"*/{_BUNDLED[field]}")}
+    if field == MODEL and (variant := pathlib.Path(asset(f"{_IN_CHECKOUT}/{_BUNDLED[field]}"))).is_file():
+        bundled[_IN_CHECKOUT.replace("/", ":")] = variant
     return dict(sorted((cached | bundled).items()))
 
 

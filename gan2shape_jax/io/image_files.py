@@ -49,6 +49,7 @@ _KINDS = {
     rb"BM": "BMP",
     rb"P[456]\s": "PPM",
 }
+_JPEG_END, _MISSING, _LEAST_THERE = b"\xff\xd9", 128, 0.5  # its marker; what libjpeg shows then; share of the rows
 _TURNING_BOX = re.compile(rb"\0\0\0\x09i(rot|mir)")  # of HEIC and AVIF: rotation, mirror image
 _LARGEST_EXIF = 65536  # bytes up to its first directory and that
 _AVIF, _HEIC = rb"....ftyp(avi|mif1.{0,40}avif)", rb"....ftyp(hei|hev|mif1|msf1)"
@@ -237,18 +238,21 @@ def shrunk_mask(picture: Image.Image, crop: int | None, size: int, name: str) ->
 
 
 @contextlib.contextmanager
-def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.ImageFile]:
+def _opened(path: pathlib.Path, *, alone: bool = False, end: bytes = b"") -> Iterator[ImageFile.ImageFile]:
     """Opens a picture file and yields it with its header read and its pixels not yet decoded.
 
     If `alone`, AVIF and HEIC are read, and large JPEGs decoded at a half, a quarter or an eighth of their sides. What
-    Pillow raises inside the `with` block becomes a `UserError` too.
+    Pillow raises inside the `with` block becomes a `UserError` too. `end` is added to what is read.
     """
     try:
         with open_regular(path, limit=LARGEST_FILE) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about large sizes, which are checked here, and about damaged metadata
             kind = _kind(file.read(64), path, alone=alone)
             boxed = _first_file(file) if kind in ("HEIF", "AVIF") else b""
-            picture = Image.open(io.BytesIO(boxed) if boxed else file, formats=[kind])
+            if end:
+                file.seek(0)
+            content = file.read() + end if end else boxed
+            picture = Image.open(io.BytesIO(content) if content else file, formats=[kind])
             if orientation := _exif_alone(boxed):
                 picture.getexif()[ExifTags.Base.Orientation] = orientation
             if alone and picture.format in ("JPEG", "MPO") and max(picture.size) > _REDUCED:
@@ -275,8 +279,26 @@ def _opened(path: pathlib.Path, *, alone: bool = False) -> Iterator[ImageFile.Im
 
 
 def _decoded(path: pathlib.Path, *, alone: bool = False) -> tuple[Image.Image, int]:
-    """Returns a decoded, upright picture of any mode, and the file's pixels per pixel of it along a side."""
-    with _opened(path, alone=alone) as picture:
+    """Returns a decoded, upright picture of any mode, and the file's pixels per pixel of it along a side.
+
+    If `alone`, what there is of a JPEG that is cut short, if that is half of it or more; a warning says so.
+    """
+    try:
+        return _loaded(path, alone=alone)
+    except UserError as error:
+        if not alone or "image file is truncated" not in str(error.__cause__):
+            raise
+        with contextlib.suppress(UserError):  # another format, which the end of a JPEG does not mend
+            picture, reduction = _loaded(path, alone=True, end=_JPEG_END)
+            there = np.flatnonzero((np.asarray(picture.convert("RGB")) != _MISSING).any(axis=(1, 2)))
+            if len(there) >= _LEAST_THERE * picture.height:
+                warnings.warn(f"image {path} is cut short: what is missing of it counts as grey", stacklevel=2)
+                return picture, reduction
+        raise
+
+
+def _loaded(path: pathlib.Path, *, alone: bool, end: bytes = b"") -> tuple[Image.Image, int]:
+    with _opened(path, alone=alone, end=end) as picture:
         drafted = picture.decoderconfig if picture.format in ("JPEG", "MPO") else ()
         picture.load()
         with contextlib.suppress(Exception):  # damaged metadata raise anything

@@ -8,7 +8,7 @@ and their fine-tuned version: Wortsman et al., "Robust fine-tuning of zero-shot 
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -123,3 +123,16 @@ def finished(
     criterion = config.refinement.criterion
     params, share, l1 = keep_best(start, state, prepared, frozen, batches=batches, gain=gain, criterion=criterion)
     return params, {"refinement_share": share, "held_out_l1": dict(zip(map(str, SHARES), l1, strict=True))}
+
+
+def outcome(metrics: Mapping[str, Any]) -> str:
+    """Returns what a refinement brought, as a sentence, by what `finished` reports; "" if no samples were kept out."""
+    if not (l1 := metrics.get("held_out_l1")):
+        return ""
+    share, start = metrics["refinement_share"], l1["0.0"]
+    if not share:
+        return (
+            f"refinement kept nothing: held-out pictures are explained best by the model as it was (error {start:.3f})"
+        )
+    end = l1[str(share)]
+    return f"refinement kept: {share:.0%} of the way, error on held-out pictures from {start:.3f} to {end:.3f}"

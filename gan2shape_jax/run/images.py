@@ -25,6 +25,7 @@ from gan2shape_jax.errors import FatalRunError, UserError, io_error, one_line, p
 from gan2shape_jax.io import data
 from gan2shape_jax.io.files import remove_folder
 from gan2shape_jax.io.image_lists import stem_of
+from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
@@ -501,6 +502,8 @@ class Trainer(RunContext):
         release_freed_memory()
         if sentence := judge.sentence_of(result.name, result.metrics):
             self.monitor.log(sentence)
+        if sentence := refinement.outcome(result.metrics):
+            self.monitor.log(f"{result.name}: {sentence}")
         # The next image may start from these networks, and needs all of them.
         kept = self.config.outputs.networks if self.config.schedule.reset_weight else "full"
         depth = self.config.networks.depth

@@ -120,7 +120,7 @@ def test_a_model_is_named_by_name_or_file(tmp_path, monkeypatch, name):
     assert repr(g2s.load_model(name)) == "Model(cat, 64 x 64 pixels)"
 
 
-_NAMES = "car, cat, ictface, people"
+_NAMES = "car, cat, ictface, people, people:head"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_model_is_named_by_its_configuration_or_by_what_get_leaves(tmp_path, m
     config = explain.load_kind("celeba")
     assert config.networks.pretrained == str(cached / "celeba_pretrain.pth")
     assert config.sampling.view_mvn == str(cached / "view_mvn.pth")
-    with pytest.raises(g2s.UserError, match="or one of car, cat, celeba, ictface, people$"):
+    with pytest.raises(g2s.UserError, match="or one of car, cat, celeba, ictface, people, people:head$"):
         g2s.load_model("caat")
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import io
 import os
 import pathlib
 
@@ -142,6 +143,31 @@ def test_damaged_pictures_never_escape_as_other_errors(tmp_path):
             assert open_square(path).picture.mode == "RGB"
         except UserError as error:
             assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_of_a_jpeg_that_is_cut_short_what_there_is_is_shown_and_said(tmp_path, progressive):
+    rough = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    content = io.BytesIO()
+    whole = Image.fromarray(rough).resize((320, 320), Image.Resampling.BICUBIC)
+    whole.save(content, "JPEG", quality=90, progressive=progressive)
+    path, size = tmp_path / "a.jpg", len(content.getvalue())
+    path.write_bytes(content.getvalue()[: int(0.92 * size)])
+    with pytest.warns(UserWarning, match=r"a\.jpg is cut short: what is missing of it counts as grey"):
+        shown = np.asarray(open_upright(path, least=16).picture, int)
+    assert np.abs(shown - np.asarray(whole))[:270].mean() < 6
+    with pytest.raises(UserError, match="damaged or truncated"):  # pictures of a list are whole
+        open_square(path)
+    if not progressive:
+        assert (shown[-1] == 128).all()
+        path.write_bytes(content.getvalue()[: int(0.3 * size)])
+        with pytest.raises(UserError, match="damaged or truncated"):
+            open_upright(path, least=16)
+    png = io.BytesIO()
+    whole.save(png, "PNG")
+    (tmp_path / "a.png").write_bytes(png.getvalue()[: len(png.getvalue()) // 2])
+    with pytest.raises(UserError, match="damaged or truncated"):
+        open_upright(tmp_path / "a.png", least=16)
 
 
 def test_a_large_jpeg_is_opened_at_a_half_of_its_sides(tmp_path):

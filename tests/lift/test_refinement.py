@@ -52,6 +52,19 @@ def case(tmp_path_factory):
     return dataclasses.replace(prepared, settings=settings), frozen, start, end
 
 
+@pytest.mark.parametrize(
+    "share, said",
+    [
+        (0.0, "refinement kept nothing: held-out pictures are explained best by the model as it was (error 0.050)"),
+        (0.75, "refinement kept: 75% of the way, error on held-out pictures from 0.050 to 0.035"),
+    ],
+)
+def test_what_a_refinement_brought_is_said(share, said):
+    l1 = {str(at): 0.05 - 0.02 * at for at in refinement.SHARES}
+    assert refinement.outcome({"refinement_share": share, "held_out_l1": l1}) == said
+    assert refinement.outcome({"reconstruction_l1": 0.1}) == ""
+
+
 def test_networks_are_shortened_where_no_output_changes_by_more_than_a_thousandth(case):
     prepared, _, params, _ = case
     images, settings = prepared.example.image, prepared.settings

@@ -48,6 +48,7 @@ from gan2shape_jax.io.files import (
 )
 from gan2shape_jax.io.image_files import Picture, open_upright
 from gan2shape_jax.io.image_lists import natural_key
+from gan2shape_jax.lift import refinement
 from gan2shape_jax.photos import explain, judge, pipeline
 from gan2shape_jax.photos.find import (
     LEAST_SIDE,
@@ -67,7 +68,7 @@ from gan2shape_jax.plan.identity import Identity, digest, identity_of, read_iden
 from gan2shape_jax.results import AWAITS, Reconstruction, load
 from gan2shape_jax.results.files import add_files
 from gan2shape_jax.results.pictures import encoded
-from gan2shape_jax.results.result import MAPS
+from gan2shape_jax.results.result import MAPS, load_metrics
 from gan2shape_jax.run.folder import RunFolder, is_result
 from gan2shape_jax.run.images import FAILURES, WorkItems, failures_of, redraw
 from gan2shape_jax.run.report import Monitor
@@ -81,6 +82,7 @@ _DRAWN_SIDE = 1024  # pixels of the drawing's longer side, at most
 _LEAST_DRAWN = 384  # small photos are enlarged, so that lines do not hide them
 # Distinguishable with red-green colour blindness too (Okabe and Ito), and by their numbers.
 _CHOSEN, _OTHER, _OUTLINE = (230, 159, 0), (86, 180, 233), (0, 158, 115)
+_LITTLE = 0.04  # difference between a photo and the model's picture of it, of 2, below which there is little to refine
 _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
 
@@ -399,6 +401,12 @@ def make_results(
                 unrefined = dataclasses.replace(model, refiner=None)
                 dataclasses.replace(making, folder=predicting, model=unrefined, awaiting=True).make(new, None)
                 log(f"page: {run.root / 'index.html'}, as the model sees them; refining each now")
+                for photo in new:
+                    l1 = load_metrics(run.result(photo.name)).get("reconstruction_l1", _LITTLE)
+                    if l1 < _LITTLE:
+                        log(
+                            f"{photo.name}: the model's picture is within {l1:.3f} of the photo already: little to gain"
+                        )
             making.make(left, log)
             for photo in mapped:
                 work_items.write({photo.name: functools.partial(making.add_maps, photo)})
@@ -437,6 +445,8 @@ class _Making:
                     continue
                 if sentence := judge.sentence_of(photo.name, result.metrics):
                     monitor.log(sentence)
+                if sentence := refinement.outcome(result.metrics):
+                    monitor.log(f"{photo.name}: {sentence}")
                 self.work_items.write({photo.name: functools.partial(self._put, photo, result, files)})
         self.work_items.wait()
 

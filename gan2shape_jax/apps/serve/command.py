@@ -21,7 +21,7 @@ from gan2shape_jax.apps.serve.visits import Limits, Visits, server_folder
 from gan2shape_jax.apps.serve.worker import ARCHIVE, DRAWING, Worker, performer, result_files
 from gan2shape_jax.detection.weights import stored_weights
 from gan2shape_jax.errors import UserError, exit_code, install, require_applications
-from gan2shape_jax.io.bundled import DEFAULT, GAN, MODEL, cache, names_of
+from gan2shape_jax.io.bundled import DEFAULT, MODEL, cache, names_of
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.photos.explain import load_kind
 
@@ -93,8 +93,11 @@ def _run(options: argparse.Namespace) -> None:
 
 def _has_detector(name: str) -> bool:
     """Returns whether a model's detector is there: a visitor cannot wait for one to be trained."""
-    gan = names_of(GAN).get(name)
-    return gan is not None and stored_weights(gan, category_of(name).detector) is not None
+    with contextlib.suppress(UserError):  # of a model without a configuration
+        config = load_kind(name)
+        detector = category_of(config.category).detector
+        return stored_weights(pathlib.Path(config.gan.checkpoint), detector) is not None
+    return False
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -27,6 +27,7 @@ from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.grabcut import middle
 from gan2shape_jax.io.image_files import Picture, open_upright, picture_sides
 from gan2shape_jax.io.image_lists import fault_of, read_names
+from gan2shape_jax.lift import refinement
 from gan2shape_jax.photos import pipeline
 from gan2shape_jax.photos.explain import load_kind
 from gan2shape_jax.photos.find import Finder, NoDetectionError, other_kind, subject_of
@@ -125,7 +126,8 @@ def made(monkeypatch):
 
     def refined(subject, refiner, latent, folder, watcher):
         assert latent.shape == (1, 8) and folder.parent.parent.name == ".work"
-        return result(subject, "refine"), {"history.csv": b""}
+        measured = {"refinement_share": 0.0, "held_out_l1": dict.fromkeys(map(str, refinement.SHARES), 0.03)}
+        return dataclasses.replace(result(subject, "refine"), metrics=measured), {"history.csv": b""}
 
     monkeypatch.setattr(pipeline, "explained", lambda subject, model: result(subject, "predict"))
     monkeypatch.setattr(pipeline, "invert", lambda subject, refiner: np.zeros((1, 8), np.float32))
@@ -203,6 +205,7 @@ def test_refining_shows_first_what_the_model_makes_of_a_new_photo(photo, tmp_pat
     # What awaits its refinement is not done, for either way.
     for refine, ways in ((True, ["predict", "refine"]), (False, ["predict", "refine", "predict"])):
         assert _make(_config(out, refine=refine), [_prepare(photo, out, refine=refine)], refine) == {}
+        assert ("a: refinement kept nothing: " in capsys.readouterr().err) == refine
         assert made == ways and "awaits_refinement" not in load_metrics(result)
         assert not (out / "photos/.work").exists()
 

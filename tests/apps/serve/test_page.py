@@ -257,6 +257,6 @@ def test_a_visit_is_kept_as_long_as_its_job_takes(page, device, tmp_path):
 
 
 def test_visitors_choose_among_models_whose_detectors_are_there(monkeypatch):
-    assert command._has_detector("cat") and command._has_detector("people") and not command._has_detector("xyzzy")
+    assert all(map(command._has_detector, ("cat", "people", "people:head"))) and not command._has_detector("xyzzy")
     monkeypatch.setattr(command, "stored_weights", lambda *_: None)
     assert not command._has_detector("cat")
