@@ -133,7 +133,11 @@ def load_yaml(path: str | pathlib.Path, load: Callable[[str], ConfigDict]) -> Co
 def _options(path: pathlib.Path) -> dict[str, Any]:
     """Returns the options of a file, by name."""
     try:
-        content = yaml.safe_load(files.read_text(path, limit=_LARGEST, encoding="utf-8-sig"))
+        text = files.read_text(path, limit=_LARGEST, encoding="utf-8-sig")
+        # Nested, they stand for more values than there is memory, and whatever looks at all of them never ends.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it has an alias, *name: write the value itself in its place")
+        content = yaml.safe_load(text)
     except FileNotFoundError:
         raise ConfigError(f"there is no config file {path}") from None
     except Exception as error:  # also for values that their tags do not fit, and for endless nesting

@@ -61,7 +61,8 @@ def rasterize(
     not if the camera is orthographic, or `cull` or `layers` is given. Triangles without area or with a vertex that is
     not finite are not drawn. Where depths are equal, the triangle with the lowest number is visible. Work and memory
     are bounded by the number of 4 x 4 tiles that the triangles' boxes cover on screen, whatever their sizes. Outside of
-    `jax.jit`, a mesh in front of the camera that lies before `near` or beyond `far` as a whole is warned of.
+    `jax.jit`, a mesh in front of the camera that lies before `near` or beyond `far` as a whole is warned of; with an
+    orthographic camera, one behind it, too.
 
     Args:
       vertices: `(..., V, 3)` with faces, `(..., H, W, 3)` without; floating point.

@@ -128,15 +128,16 @@ def rasterize(
 def warn_if_out_of_range(depth: Float[Array, "*batch"], camera: camera_lib.Camera) -> None:
     """Warns if vertices, of these depths, are in front of the camera but not one lies between `near` and `far`.
 
-    Only where values are known, so not under `jax.jit`. What is behind the camera is not to be seen, as it should be.
+    Only where values are known, so not under `jax.jit`. What is behind a camera is not to be seen, as it should be; an
+    orthographic one, whose place makes no other difference, rather stands in the wrong one.
     """
     if not depth.size or any(isinstance(value, jax.core.Tracer) for value in (depth, camera.near, camera.far)):
         return
     least, most = (float(of(jnp.where(jnp.isfinite(depth), depth, jnp.nan))) for of in (jnp.nanmin, jnp.nanmax))
     # Of all cameras, where there are several.
     near, far = 0.0 if camera.near is None else float(np.min(camera.near)), float(np.max(camera.far))
-    if 0 < most <= near or least >= far:
-        drawn = "before" if camera.near is None else f"between near = {near:g} and"
+    if (most <= near and (most > 0 or camera.orthographic)) or least >= far:
+        drawn = "before" if camera.near is None and most > 0 else f"between near = {near:g} and"
         warnings.warn(
             f"vertices have depths from {least:g} to {most:g}, but the camera draws what lies {drawn} far = {far:g}: "
             "nothing is drawn",

@@ -21,7 +21,7 @@ import numpy as np
 from gan2shape_jax.errors import UserError, io_error, one_line
 from gan2shape_jax.io.files import MIB, open_regular
 from gan2shape_jax.io.sandbox import Record, run_limited
-from gan2shape_jax.io.weights import LIMIT, short
+from gan2shape_jax.io.weights import LIMIT, refuse_stand_in, short
 
 TENSORFLOW = "dnnlib.tflib.network.Network"  # the class of records of TensorFlow's networks
 _MEMORY, _MULTIPLE = 512 * MIB, 6  # what reading may take: this, and a multiple of the file's size
@@ -73,10 +73,7 @@ def _check_start(path: str, file: BinaryIO) -> None:
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 * MIB:  # a length, then JSON
         advice = "use it as it is (a StyleGAN2 as config.gan.checkpoint); PyTorch's and NVIDIA's files are converted"
         raise UserError(f"{path} is a safetensors file: {advice}")
-    if head.startswith(b"version https://"):
-        raise UserError(f"{path} is a pointer of Git LFS, not the checkpoint itself: fetch that with `git lfs pull`")
-    if head.lstrip().startswith(b"<"):
-        raise UserError(f"{path} is a web page (HTML), not a checkpoint: download it again")
+    refuse_stand_in(path, head)
     file.seek(0)
 
 

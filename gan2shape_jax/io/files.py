@@ -353,6 +353,8 @@ def folder_fault(path: _Path) -> str:
         return f"cannot be a folder: {there} leads nowhere ({error.strerror}); name another folder"
     if not os.access(there, os.W_OK | os.X_OK):
         return f"cannot be written: {there} is read-only"
+    if not shutil.disk_usage(there).total:  # /proc and the like say that they could be written
+        return f"cannot be written: {there} is on no disk; name another folder"
     return _length_fault(pathlib.Path(path))
 
 

@@ -106,6 +106,14 @@ class TensorFile:
         return tensors
 
 
+def refuse_stand_in(path: str | os.PathLike[str], head: bytes) -> None:
+    """Raises `UserError` if a file's first bytes show that it only stands for weights that are elsewhere."""
+    if head.startswith(b"version https://"):
+        raise UserError(f"{path} is a pointer of Git LFS, not the weights themselves: fetch them with `git lfs pull`")
+    if head.lstrip().startswith(b"<"):
+        raise UserError(f"{path} is a web page (HTML) and holds no weights: download it again")
+
+
 @contextlib.contextmanager
 def open_safetensors(path: str | os.PathLike[str], advice: str = "") -> Iterator[TensorFile]:
     """Opens a safetensors file of 16, 32 or 64-bit floating point numbers.
@@ -115,12 +123,15 @@ def open_safetensors(path: str | os.PathLike[str], advice: str = "") -> Iterator
     """
     then = f"; {advice}" if advice else ""
     try:
-        open_regular(path, limit=LIMIT).close()
+        with open_regular(path, limit=LIMIT) as plain:
+            head = plain.read(16)
         with safetensors.safe_open(path, framework="np") as file:
             yield TensorFile(file, path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file{then}") from error
     except (OSError, safetensors.SafetensorError) as error:
+        if isinstance(error, safetensors.SafetensorError):
+            refuse_stand_in(path, head)
         why = one_line(str(error)[:200])
         raise UserError(f"{path} cannot be read as a safetensors file ({why}){then}") from error
 

@@ -342,6 +342,7 @@ def _detected(score: float) -> str:
 
 
 _FORMAT = {"format": "gan2shape_jax trust", "version": "2"}
+_BEYOND = 100.0  # any number of a record: they have up to 5, and their exponentials have to be numbers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -384,7 +385,7 @@ def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
             tensors = {name: np.asarray(file.read(name), np.float32) for name in shapes}
     except UserError:
         return None
-    if not all(np.isfinite(value).all() for value in tensors.values()) or tensors["usual_error"].min() < 0:
+    if not all((abs(value) < _BEYOND).all() for value in tensors.values()) or tensors["usual_error"].min() < 0:
         return None
     side = SideModel(tensors["side_weights"], tensors["side_interval"])
     return TrustRecord(tensors["usual_error"], float(tensors["level"][0]), side)

@@ -166,6 +166,12 @@ def test_missing_options_are_all_named_at_once(tmp_path):
     assert all(f"the option {name} is missing" in str(caught.value) for name in _LEAST)
 
 
+# Ten of the line before in each, which is more values than any memory holds.
+_NESTED = b"stage_len_dict: &a0 [1, 2]\n" + b"".join(
+    f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]\n".encode() for k in range(1, 20)
+)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -173,7 +179,8 @@ def test_missing_options_are_all_named_at_once(tmp_path):
         (b"a: 1\nb: [1, 2\nc: 3\n", "line 3"),
         (b"a: 1\nb: !!python/object/apply:os.system ['touch x']\n", "line 2"),
         (b"!!python/object:os.x\na: 1\n", "line 1"),
-        (b"a: *gone\n", "undefined alias"),
+        (b"a: *gone\n", r"it has an alias, \*name"),
+        (_NESTED, r"it has an alias, \*name: write the value itself"),
         (b"- a\n- b\n", "has no `option: value` lines"),
         (b"a: !!int x\n", "cannot be read as a settings file"),
         (b"", "has no `option: value` lines"),

@@ -149,6 +149,15 @@ def test_a_scene_out_of_the_range_of_depths_is_warned_of(z, faces):
             mesh_rasterizer.rasterize(vertices, CAMERA, faces=faces)
 
 
+@pytest.mark.parametrize("near", [None, 0.1])
+def test_a_scene_behind_an_orthographic_camera_is_warned_of(near):
+    vertices = jnp.asarray([[0.0, 0.0, -1.0], [1.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    camera = dataclasses.replace(CAMERA, orthographic=True, near=near, fov_deg=None, K=(9.0, 9.0, 4.5, 4.5))
+    with pytest.warns(UserWarning, match=r"depths from -1 to 0, .* between near = 0(\.1)? and far = 100: nothing is"):
+        fragments = mesh_rasterizer.rasterize(vertices, camera, faces=np.array([[0, 1, 2]]))
+    assert (fragments.triangle == -1).all()
+
+
 @pytest.mark.parametrize(
     ("faces", "orthographic"),
     [

@@ -39,6 +39,35 @@ class FileScheduling(LoadFileScheduling):
         file = super()._split_scope(nodeid)
         return _TOGETHER[0] if file in _TOGETHER else file
 
+    def remove_node(self, node) -> str | None:
+        """Forgets a worker; returns the test that it crashed in, which is not run again, or None.
+
+        xdist also hands out what the worker had finished, which has nothing to run: whoever gets it waits for ever.
+        """
+        workload = self.assigned_work.pop(node)
+        unfinished = [(scope, test) for scope, unit in workload.items() for test, done in unit.items() if not done]
+        if not unfinished:
+            return None
+        scope, crashed = unfinished[0]
+        workload[scope][crashed] = True
+        self.workqueue.update({scope: unit for scope, unit in workload.items() if not all(unit.values())})
+        for other in self.assigned_work:
+            if other in self.registered_collections:  # it may be one that has just been started, for another crash
+                self._reschedule(other)
+        return crashed
+
+    def _reschedule(self, node) -> None:
+        """Gives a worker files until it has three tests, and ends it after these if none is left for another.
+
+        A worker begins a test when it knows the next, or that there is none: with one alone it would wait for ever.
+        """
+        if node.shutting_down:
+            return
+        while self.workqueue and self._pending_of(self.assigned_work[node]) <= 2:
+            self._assign_work_unit(node)
+        if not self.workqueue:
+            node.shutdown()
+
     def _assign_work_unit(self, node) -> None:
         """Gives a worker the longest file that is left."""
         ranks = {path: rank for rank, path in enumerate(_LONGEST)}

@@ -190,6 +190,12 @@ def test_a_place_that_can_be_no_file_is_refused(place, path, fault):
         files.require_file_place(pathlib.Path(path), overwrite=False)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="where /proc is")
+def test_a_folder_that_is_on_no_disk_is_refused(monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: True)  # as for root
+    assert "/proc is on no disk" in files.folder_fault("/proc/x")
+
+
 def test_a_folder_that_is_read_only_is_refused(place, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: not os.path.samefile(path, "folder"))  # root writes anywhere
     assert "folder is read-only" in files.folder_fault("folder/new")

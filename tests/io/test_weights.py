@@ -62,6 +62,18 @@ def test_headers_that_no_weights_have_are_refused(tmp_path, header):
             read(tmp_path / "x.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"version https://git-lfs.github.com/spec/v1\nsize 1\n", "pointer of Git LFS"), (b"<!DOCTYPE html>", "web page")],
+)
+def test_what_stands_for_weights_is_not_told_to_be_converted(tmp_path, content, told):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    for read in (load_lpips, stylegan2.load, load_model):
+        with pytest.raises(UserError, match=told) as caught:
+            read(tmp_path / "x.safetensors")
+        assert "convert" not in str(caught.value)
+
+
 def test_messages_are_short_whatever_files_hold():
     assert listed(["a", "b"]) == "a, b"
     assert listed(map(str, range(100)), 3) == "0, 1, 2 and 97 more"

@@ -148,6 +148,8 @@ def test_only_an_intact_record_of_this_very_model_is_read(tmp_path):
         "short": good[:-3],
         "empty": b"",
         "not finite": with_(level=np.nan),
+        "huge": with_(side=SideModel(np.full_like(_RECORD.side.weights, 1e30), _RECORD.side.interval)),
+        "of a huge level": with_(level=3e38),
         "negative": with_(usual_error=-np.ones((8, 8))),
         "of other measures": with_(side=SideModel(np.zeros(3), np.ones(2))),
     }
