@@ -171,6 +171,8 @@ class Gan:
     def apply(self, latents: Float[Array | np.ndarray, "n *layers w"]) -> Float[Array, "n s s 3"]:
         """Generates images as a function that JAX can trace and differentiate.
 
+        In reverse mode (`jax.grad`, `jax.vjp`): layers have gradients of their own, so `jax.jvp` raises a `TypeError`.
+
         Args:
           latents: (n, W), or (n, L, W) in W+.
 
@@ -464,7 +466,7 @@ class Model:
         """Explains images as a function that JAX can trace, differentiate and divide among devices.
 
         It is what `reconstruct` computes before it measures, cuts and draws: parameters and images are the only
-        arguments, and derivatives by both are exact.
+        arguments, and derivatives by both are exact. They are in reverse mode: `jax.jvp` raises a `TypeError`.
 
         Args:
           params: parameters like `params`.

@@ -4,7 +4,8 @@ SIGTERM comes from Slurm, Kubernetes and spot machines shortly before they take 
 KeyboardInterrupt between two of its instructions. During compilation there are none for up to a minute, and inside a
 callback, or while a library is imported, the exception is printed and lost. Files are written completely or not at all,
 so a command may end at any moment: `watch` has a separate thread wait for the signal and end the process. In a loop
-(`noted`), and where another program uses this package, the first signal only sets a flag.
+(`noted`), and where another program uses this package, the first signal only sets a flag; in a program's own loop the
+first Ctrl-C ends it all the same if the iteration does not end within `_PATIENCE_S`: most likely, XLA is compiling.
 """
 
 import contextlib
@@ -18,10 +19,12 @@ from gan2shape_jax.errors import Terminated
 
 MESSAGE = "interrupted; run the same command again to continue"
 _STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}  # as shells count
+_PATIENCE_S = 15.0
 _SHOW_CURSOR = "\x1b[?25h"  # which a progress bar may have hidden
 
 _watched = threading.Event()
 _deferred = threading.Event()
+_reached = threading.Event()  # the end of the iteration, after a signal
 
 
 def watch() -> None:
@@ -46,10 +49,18 @@ def _listen(reading: int) -> None:
         presses += signals.count(signal.SIGINT)
         ending = presses or signal.SIGTERM in signals
         if presses > 1 or (ending and not _deferred.is_set()):
-            with contextlib.suppress(Exception):  # a closed terminal
-                show = _SHOW_CURSOR if sys.stderr.isatty() else ""
-                os.write(sys.stderr.fileno(), f"{show}\n{MESSAGE}\n".encode())
-            os._exit(_STATUS[signal.SIGINT if presses else signal.SIGTERM])
+            _end(signal.SIGINT if presses else signal.SIGTERM)
+        elif presses:
+            patience = threading.Timer(_PATIENCE_S, lambda: _reached.is_set() or _end(signal.SIGINT))
+            patience.daemon = True
+            patience.start()
+
+
+def _end(number: int) -> None:
+    with contextlib.suppress(Exception):  # a closed terminal
+        show = _SHOW_CURSOR if sys.stderr.isatty() else ""
+        os.write(sys.stderr.fileno(), f"{show}\n{MESSAGE}\n".encode())
+    os._exit(_STATUS[number])
 
 
 def finished() -> None:
@@ -77,6 +88,7 @@ def noted(*, terminate: bool = True) -> Iterator[Callable[[], None]]:
 
     def check() -> None:
         if received:
+            _reached.set()
             raise Terminated if signal.SIGTERM in received else KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
@@ -84,10 +96,12 @@ def noted(*, terminate: bool = True) -> Iterator[Callable[[], None]]:
         return
     numbers = list(_STATUS) if terminate else [signal.SIGINT]
     former = {number: signal.signal(number, note) for number in numbers}
+    _reached.clear()
     _deferred.set()
     try:
         yield check
     finally:
+        _reached.set()
         _deferred.clear()
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import pytest
@@ -95,6 +96,33 @@ def test_a_signal_is_noted_between_iterations():
         with pytest.raises(KeyboardInterrupt) as pressed:
             check()
     assert pressed.type is KeyboardInterrupt
+
+
+# An iteration in which Python does not come to its handlers, as while XLA compiles.
+_COMPILING = """
+import signal, sys, time
+from gan2shape_jax.run import interrupt
+interrupt._PATIENCE_S = 0.5
+interrupt.watch()
+with interrupt.noted() as check:
+    signal.raise_signal(signal.SIGINT)
+    if {reached}:
+        try:
+            check()
+        except KeyboardInterrupt:
+            time.sleep(1.5)  # all is saved
+            sys.exit(7)
+    time.sleep(20)
+"""
+
+
+@pytest.mark.parametrize(("reached", "code"), [(False, 130), (True, 7)])
+def test_one_press_ends_an_iteration_that_does_not_end_by_itself(reached, code):
+    program = [sys.executable, "-c", _COMPILING.format(reached=reached)]
+    begun = time.monotonic()
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == code and (interrupt.MESSAGE in ended.stderr) == (not reached), ended.stderr
+    assert time.monotonic() - begun < 19
 
 
 # Another process presses Ctrl-C every few milliseconds until this one has gone.
