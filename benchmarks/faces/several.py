@@ -150,20 +150,18 @@ def main() -> None:
         )
         used = sum(photograph.used for photograph in photographs)
         print(f"{person}: SIDE {rows[-1][0]:.4f} to {rows[-1][2]:.4f}, used {used}, {facts['better']}", flush=True)
-        alone_shapes.append(np.mean([result.depth for result in alone[:1]], axis=0))
+        alone_shapes.append(alone[0].depth)
         shapes.append(joint.depth)
         if options.front:
             front, (ids, _) = _names(options.front), _persons(options.front)
-            depths = [
-                _depth(options.front, front[number], camera.max_depth) for number in np.flatnonzero(ids == person)
-            ]
-            truths.append(np.mean(depths, axis=0))
-    table = np.array(rows, float)
-    before, mad, after, mad_after, yaw, yaw_after, seconds, taken = table.mean(axis=0)
-    better = int((table[:, 2] <= table[:, 0]).sum())
-    print(f"alone: SIDE {before:.4f}, MAD {mad:.1f}, yaw {yaw:.1f}")
-    print(f"joint: SIDE {after:.4f}, MAD {mad_after:.1f}, yaw {yaw_after:.1f}; no worse {better} of {len(rows)}")
-    print(f"taken {taken:.0%}, median {np.median(table[:, 6]):.1f} s")
+            seen_there = np.flatnonzero(ids == person)
+            truths.append(np.mean([_depth(options.front, front[k], camera.max_depth) for k in seen_there], axis=0))
+    table, family = np.array(rows, float), np.unique(who)[: options.persons] % 2
+    for title, some in (("all", family >= 0), ("first family", family == 0), ("second", family == 1)):
+        before, mad, after, mad_after, yaw, yaw_after, seconds, taken = table[some].mean(axis=0)
+        worse = (table[some, 2] > table[some, 0]).sum()
+        print(f"{title}: SIDE {before:.4f} to {after:.4f}, MAD {mad:.1f} to {mad_after:.1f}, {worse} worse", end=", ")
+        print(f"yaw {yaw:.1f} to {yaw_after:.1f}, taken {taken:.0%}, {seconds:.1f} s each")
     if options.front:
         mask = alone[0].mask > 0.5
         for title, found in (("alone", alone_shapes), ("joint", shapes)):

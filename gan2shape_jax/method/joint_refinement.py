@@ -48,6 +48,7 @@ _SHADOWED = 0.012  # scene units behind what is seen that are hidden
 _GRAZING = 0.2  # cosine of the normal up to which nothing is seen well
 _DIM, _DARK, _ROBUST = 0.02, 0.003, 0.03  # shading and colours, at least; differences that count less, linear light
 _FIRST_ALBEDO = 0.3
+_UNLIKE = 0.5  # difference of halves, in logarithms of albedo, at which they are hardly alike
 _BETTER = 0.997  # of the start's error in what is left out that a joint shape has at most: by noise it is 0.9995
 # Log of the error over the others' median, less this times how much more alike the others are: another object's.
 _LIKENESS, _STRANGE = 1.5, 0.42
@@ -388,13 +389,24 @@ def _appearance(
         shading = _shading(basis, lights)
         taught = (robust * wish.teaches[:, None, None])[..., None] * shading
         over, under = (taught * colours).sum(0), (taught * shading).sum(0)
-        over, under = (jnp.where(wish.halves > 0, one + one[:, ::-1], one) for one in (over, under))
+        alike = wish.halves * _alike(over, under)
+        over, under = (one + alike * one[:, ::-1] for one in (over, under))
         albedo = jnp.clip((over + 1e-3 * albedo) / (under + 1e-3), _DARK, 1.5)
         gain = jnp.median(albedo) / _FIRST_ALBEDO  # a brighter albedo in weaker lights is the same
         return albedo / gain, lights * gain
 
     found: tuple[Array, Array] = jax.lax.fori_loop(0, _ALTERNATIONS, alternate, (albedo, lights))
     return found
+
+
+def _alike(over: Float[Array, "s s 3"], under: Float[Array, "s s 3"]) -> Float[Array, "s s 1"]:
+    """Returns how far albedo, which is `over / under`, is that of the other half: a fringe over one eye is not.
+
+    Where only one half is seen, the other is like it.
+    """
+    mean = (over + over[:, ::-1]) / (under + under[:, ::-1] + 1e-3)
+    albedo = jnp.log((over + mean) / (under + 1) + _DARK)
+    return jnp.exp(-jnp.square(jnp.abs(albedo - albedo[:, ::-1]).mean(-1, keepdims=True) / _UNLIKE))
 
 
 def _shading(basis: Float[Array, "n s s 9"], lights: Float[Array, "n 9 3"]) -> Float[Array, "n s s 3"]:
