@@ -118,9 +118,11 @@ def reconstruct_ungraded(
         seen = np.asarray(_seen(by, jnp.asarray(mask_of_model), settings=settings)) > 0.5
         published = by.reconstruction if by.published is None else by.published
         metrics["dissimilarity"] = judge.dissimilarity(picture, np.asarray(published), seen)
-        shown = np.nan if example.landmarks is None else judge.mouth(picture, np.asarray(example.landmarks), seen)
-        if np.isfinite(shown):
-            metrics["mouth"] = shown
+        if example.landmarks is not None:
+            landmarks, lighter = np.asarray(example.landmarks), judge.brightness(picture, np.asarray(published), seen)
+            shown = {"mouth": judge.mouth(picture, landmarks, seen), "eyes": judge.eyes(lighter, landmarks, seen)}
+            shown["unevenness"] = float(lighter[seen].std()) if seen.any() else np.nan
+            metrics |= {name: value for name, value in shown.items() if np.isfinite(value)}
     return Reconstruction(
         name=prepared.name,
         camera=settings.camera,

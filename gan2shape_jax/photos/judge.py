@@ -41,6 +41,8 @@ NEAR, FAR = 1, 4
 CORE = 0.75  # of a crop's side, along its middle: features are in it, and only hair, ears and neck around it
 LOW, HIGH = 5, 95  # percentiles of luma between which contrast is measured
 AROUND = 6  # pixels to either side of those that a pixel's surroundings have, of pictures of `SIDE`
+PART = 3  # pixels to either side of those that the brightness of a part of the face is the mean of, of `SIDE`
+EYE = 0.2  # standard deviation of where an eye is, of the distance of the eyes
 MOUTH_WIDE, MOUTH_HIGH = 0.42, 0.19  # standard deviations of where it is: of its width, and of how far eyes are above
 
 
@@ -131,6 +133,38 @@ def mouth(
     return float(np.sqrt(there / max(float(np.square(detail[inside]).mean()), 1e-9))) if inside.any() else float("nan")
 
 
+def brightness(
+    picture: Float[np.ndarray, "s s 3"], reconstruction: Float[np.ndarray, "s s 3"], inside: Bool[np.ndarray, "s s"]
+) -> Float[np.ndarray, "s s"]:
+    """Returns how much lighter than a model's reconstruction the parts of a face are, as shares of its range of luma.
+
+    Their mean inside is subtracted, and outside is 0: what differs from part to part is left, as where hair, an arm or
+    sunglasses cover a face and the model draws skin. Parts are squares of seven of 64 pixels.
+    """
+    there, other = (values @ np.array(LUMA) for values in (picture, reconstruction))
+    if not inside.any():
+        return np.zeros_like(there)
+    around = max(1, round(PART * len(picture) / SIDE))
+    lighter = _summed(np.where(inside, there - other, 0), around) / np.maximum(_summed(inside * 1.0, around), 1)
+    low, high = np.percentile(there[inside], (LOW, HIGH))
+    return np.where(inside, lighter - lighter[inside].mean(), 0) / max(float(high - low), 1e-6)
+
+
+def eyes(
+    lighter: Float[np.ndarray, "s s"], landmarks: Float[np.ndarray, "5 2"], inside: Bool[np.ndarray, "s s"]
+) -> float:
+    """Returns how much darker than the model's a face's eyes are, beside all of it; NaN without landmarks.
+
+    `lighter` is of `brightness`; see `mouth`.
+    """
+    if not np.isfinite(landmarks).all():
+        return float("nan")
+    wide = max(EYE * float(np.hypot(*(landmarks[1] - landmarks[0]))), 1.0)
+    rows, columns = np.mgrid[: len(lighter), : len(lighter)]
+    weight = inside * sum(np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * wide**2)) for x, y in landmarks[:2])
+    return -float((weight * lighter).sum() / max(float(weight.sum()), 1e-9))
+
+
 def _detail(luma: np.ndarray, inside: np.ndarray, around: int) -> np.ndarray:
     """Returns luma less the mean of the object's pixels in the square around each pixel."""
     count = np.maximum(_summed(inside.astype(np.float64), around), 1)
@@ -162,6 +196,7 @@ class Measure(NamedTuple):
     no: float | None = None  # from where the shape is a guess; None: never for this alone
     words: str = ""  # what is told of it then, after "but"; with the value in it, times `scale`, where it says so
     scale: float = 1.0
+    unless: str = ""  # the measure that, if it is doubted, explains this one
 
     def severity(self, value: float) -> float:
         """Returns how much it counts, 0 to 1; unknown values do not."""
@@ -176,13 +211,17 @@ MEASURES: Mapping[str, Measure] = {
     "unsure": Measure(0.03, 0.3),
     "landmark_residual": Measure(0.01, 0.04, 0.03, 0.06, "its features do not fit a {kind} seen from any side"),
     "yaw": Measure(
-        20.0, 70.0, 50.0, None, "it is turned by {value} degrees, so its far side is the mirror image of the near one"
+        20.0, 70.0, 38.0, None, "it is turned by {value} degrees, so its far side is the mirror image of the near one"
     ),
-    "pitch": Measure(5.0, 25.0),
+    "pitch": Measure(
+        5.0, 25.0, 22.0, None, "it looks {value} degrees up or down, so what is hidden from there is made up"
+    ),
     "size": Measure(64.0, 20.0, 40.0, 20.0, "it has only {value} pixels in the photo"),
     "blur": Measure(0.65, 0.95, 0.8, 0.93, "it is out of focus"),
     "outside": Measure(0.0, 0.3, 0.08, 0.35, "{value}% of it is outside the photo", 100.0),
-    "mouth": Measure(1.0, 0.4, 0.68, None, "its mouth is covered, or hardly seen"),
+    "mouth": Measure(1.0, 0.4, 0.68, None, "its mouth is covered, or hardly seen", unless="eyes"),
+    "eyes": Measure(0.06, 0.3, 0.18, None, "its eyes are covered"),
+    "unevenness": Measure(0.15, 0.4, 0.23, None, "part of it is as if covered, or in deep shadow", unless="eyes"),
     "dissimilarity": Measure(0.4, 0.9, 0.95, 1.05, "the model's picture of it looks different"),
     "light": Measure(100.0, 30.0, 52.0, 25.0, "it is very dark"),
     "contrast": Measure(0.4, 0.1, 0.15, 0.08, "it has hardly any contrast"),
@@ -213,7 +252,7 @@ def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapp
     Args:
       assessment: what of the picture was seen before its 3D was made.
       view: the object's, as of `geometry.camera`.
-      metrics: of the result; `landmark_error` (None: no landmarks were detected), `mouth` and `dissimilarity` are read.
+      metrics: of the result; `landmark_error` (None: no landmarks were detected) and those of the same names are read.
     """
     landmark_residual = metrics.get("landmark_error", math.nan)
     pitch, yaw = (abs(math.degrees(float(angle))) for angle in view[:2])
@@ -225,8 +264,7 @@ def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapp
         "size": assessment.pixels,
         "blur": assessment.blur,
         "outside": assessment.outside,
-        "mouth": float(metrics.get("mouth", math.nan)),
-        "dissimilarity": float(metrics.get("dissimilarity", math.nan)),
+        **{name: float(metrics.get(name, math.nan)) for name in ("mouth", "eyes", "unevenness", "dissimilarity")},
         "light": assessment.light,
         "contrast": assessment.contrast,
     }
@@ -332,7 +370,9 @@ def verdict(
 def _beyond(measured: Mapping[str, float], limit: Literal["doubt", "no"]) -> list[str]:
     """Returns what is as bad as its limit, or worse."""
     values = {name: measured.get(name, math.nan) for name in MEASURES}
-    return [name for name, value in values.items() if MEASURES[name].beyond(value, getattr(MEASURES[name], limit))]
+    doubted = {name for name, value in values.items() if MEASURES[name].beyond(value, MEASURES[name].doubt)}
+    beyond = (name for name, value in values.items() if MEASURES[name].beyond(value, getattr(MEASURES[name], limit)))
+    return [name for name in beyond if MEASURES[name].unless not in doubted]
 
 
 def _detected(score: float) -> str:

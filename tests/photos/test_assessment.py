@@ -98,6 +98,31 @@ def test_a_mouth_is_seen_unless_something_plain_covers_it(picture, size):
     assert mouth(np.zeros_like(face)) == 0
 
 
+@pytest.mark.parametrize("size", [64, 128])
+def test_what_covers_a_face_is_darker_or_lighter_than_the_models_picture_of_it(picture, size):
+    plain = 0.5 * picture.astype(np.float64) + 20
+    sunglasses, arm = plain.copy(), plain.copy()
+    sunglasses[17:26, 14:29] = sunglasses[17:26, 35:50] = 25
+    arm[5:20] = 250
+    face, sunglasses, arm = (cv2.resize(one, (size, size)) / 127.5 - 1 for one in (plain, sunglasses, arm))
+    inside = cv2.resize(_INSIDE.astype(np.uint8), (size, size)) > 0
+    landmarks = (np.array([[21, 21], [42, 21], [31, 33], [22, 43], [41, 43]]) + 0.5) * size / 64 - 0.5
+
+    def measured(image, reconstruction=face):
+        lighter = judge.brightness(image, reconstruction, inside)
+        return judge.eyes(lighter, landmarks, inside), lighter[inside].std()
+
+    eyes, uneven = (judge.MEASURES[name].doubt for name in ("eyes", "unevenness"))
+    assert measured(face) == pytest.approx((0, 0), abs=1e-9)
+    assert measured(sunglasses)[0] > 1.2 * eyes and measured(arm)[0] < 0 and measured(arm)[1] > uneven
+    for gain, offset in ((0.6, -0.4), (0.5, 0), (1, 0.2)):  # the model's picture has the picture's light and contrast
+        again = measured(gain * sunglasses + offset, gain * face + offset)
+        assert again == pytest.approx(measured(sunglasses), rel=1e-6)
+    assert measured(face + 0.2) == pytest.approx((0, 0), abs=1e-9)
+    assert np.isnan(judge.eyes(face[..., 0], np.full((5, 2), np.nan), inside))
+    assert not judge.brightness(face, face, np.zeros_like(inside)).any()
+
+
 def test_sums_around_pixels_are_those_of_the_square():
     values = np.random.default_rng(1).normal(size=(9, 9))
     summed = judge._summed(values, 2)

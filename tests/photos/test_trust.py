@@ -2,10 +2,14 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
+from helpers.placed import placed
 from helpers.plain_result import plain_result
+from PIL import Image
 
+import gan2shape_jax as g2s
 from gan2shape_jax.config import load_config
 from gan2shape_jax.io.files import sha256
 from gan2shape_jax.photos import judge
@@ -156,3 +160,15 @@ def test_only_an_intact_record_of_this_very_model_is_read(tmp_path):
     for name, content in bad.items():
         beside(model).write_bytes(content)
         assert read_trust(model, 8) is None, name
+
+
+@pytest.mark.parametrize("covered", [False, True])
+def test_sunglasses_over_a_bundled_portrait_are_told(tmp_path, covered):
+    photo = placed("people/image/025.png", side=128, y=110)
+    for x in (170, 211) if covered else ():
+        cv2.ellipse(photo, (x, 87), (17, 12), 0, 0, 360, (30, 28, 25), -1, cv2.LINE_AA)
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    trust = g2s.photo(tmp_path / "a.png").metrics["trust"]
+    assert trust["warnings"] == ["its eyes are covered"] * covered and trust["grade"] == (
+        "doubt" if covered else "trust"
+    )

@@ -52,6 +52,12 @@ def test_each_measure_doubts_and_denies_at_its_limits_and_says_why(name):
     assert denied["shape"] == f"the shape is a guess: {denied['warnings'][0]}"
 
 
+def test_covered_eyes_explain_what_else_looks_covered():
+    """Beside sunglasses' edges there is little to see in a mouth, and the face is uneven."""
+    told = _told(eyes=0.4, mouth=0.5, unevenness=0.3)
+    assert told["grade"] == "doubt" and told["warnings"] == ["its eyes are covered"]
+
+
 def test_what_is_unknown_does_not_count():
     told = judge.verdict(0.97, dict.fromkeys(MEASURES, math.nan), kind="face", side=_SIDE)
     assert told["grade"] == "trust" and told["expected_side"] == pytest.approx(0.012)
@@ -110,9 +116,10 @@ def test_a_second_look_lowers_the_score_of_what_fits_no_face():
 def test_measures_of_a_result():
     assessment = Assessment(0.9, 120.0, 0.1, 200.0, 0.5, 0.6)
     view = np.radians([-10, 30, 5, 0, 0, 0])
-    measured = judge.measured(assessment, view, {"landmark_error": 0.02, "mouth": 0.9, "dissimilarity": 0.4})
+    metrics = {"landmark_error": 0.02, "mouth": 0.9, "eyes": 0.1, "unevenness": 0.2, "dissimilarity": 0.4}
+    measured = judge.measured(assessment, view, metrics)
     assert list(measured) == list(MEASURES)
-    expected = [0.1, 0.02, 30, 10, 120, 0.6, 0.1, 0.9, 0.4, 200, 0.5]
+    expected = [0.1, 0.02, 30, 10, 120, 0.6, 0.1, 0.9, 0.1, 0.2, 0.4, 200, 0.5]
     np.testing.assert_allclose([*measured.values()], expected, rtol=1e-6)
     assert math.isnan(judge.measured(assessment, view, {})["landmark_residual"])  # the model knows of no landmarks
     lost = judge.measured(assessment, view, {"landmark_error": None, "dissimilarity": 0.4})

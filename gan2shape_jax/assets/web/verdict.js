@@ -60,6 +60,31 @@ export function mouth(picture, landmarks, inside, by) {
   return count ? Math.sqrt(Math.max(squares / Math.max(total, 1e-9) - mean ** 2, 0) / Math.max(all / count, 1e-9)) : NaN;
 }
 
+/** Returns how dark the eyes of a picture's (RGB) face are beside its reconstruction, and how uneven it is beside that. */
+export function covered(picture, reconstruction, landmarks, inside, by) {
+  const side = Math.sqrt(inside.length);
+  const [there, other] = [picture, reconstruction].map((one) => lumaOf(one, by));
+  const difference = there.map((value, k) => value - other[k]);
+  const apart = detail(difference, inside, by.part);
+  const lighter = difference.map((value, k) => value - apart[k]);
+  const face = there.filter((_, k) => inside[k]);
+  if (!face.length) return {};
+  const range = Math.max(percentile(face, by.high) - percentile(face, by.low), 1e-6);
+  const mean = lighter.reduce((sum, value, k) => sum + (inside[k] ? value : 0), 0) / face.length;
+  const wide = Math.max(by.eye * Math.hypot(landmarks[1][0] - landmarks[0][0], landmarks[1][1] - landmarks[0][1]), 1);
+  let [squares, total, dark] = [0, 0, 0];
+  inside.forEach((known, k) => {
+    if (!known) return;
+    squares += (lighter[k] - mean) ** 2;
+    for (const [x, y] of landmarks.slice(0, 2)) {
+      const weight = Math.exp(-(((k % side) - x) ** 2 + (Math.floor(k / side) - y) ** 2) / (2 * wide ** 2));
+      total += weight;
+      dark += weight * (mean - lighter[k]);
+    }
+  });
+  return { eyes: dark / Math.max(total, 1e-9) / range, unevenness: Math.sqrt(squares / face.length) / range };
+}
+
 /** Returns how certain it is that the picture shows what the GAN draws, from a detector's score and the measures. */
 export function certaintyOf(score, measured, by) {
   if (!Number.isFinite(measured.landmark_residual) || !Number.isFinite(measured.dissimilarity)) return score;
@@ -72,7 +97,7 @@ export function certaintyOf(score, measured, by) {
 export function verdict(score, measured, { verdict: { words, scores, measures }, kind, side }) {
   const fill = (text, given) => text.replace(/\{(\w+)\}/g, (_, name) => ({ kind, a: "aeiou".includes(kind[0]) ? "an" : "a", ...given })[name]);
   const beyond = (name, limit) => limit !== null && Number.isFinite(measured[name]) && (measures[name].worst > measures[name].usual ? measured[name] >= limit : measured[name] <= limit);
-  const names = Object.keys(measures);
+  const names = Object.keys(measures).filter((name) => !measures[name].unless || !beyond(measures[name].unless, measures[measures[name].unless].doubt));
   const guess = names.filter((name) => beyond(name, measures[name].no));
   const doubted = names.filter((name) => beyond(name, measures[name].doubt) && !guess.includes(name));
   let reasons = [...guess, ...doubted].map((name) => fill(measures[name].words, { value: (measured[name] * measures[name].scale).toFixed(0) }));
@@ -82,7 +107,7 @@ export function verdict(score, measured, { verdict: { words, scores, measures },
   let shape = fill(words[grade], { whose: fill(words.general), why: reasons.join(", and ") });
   if (grade !== "no" && side) {
     const severity = ({ usual, worst }, value) => (Number.isFinite(value) ? Math.min(Math.max((value - usual) / (worst - usual), 0), 1) : 0);
-    const expected = Math.exp(names.reduce((sum, name, k) => sum + side.weights[k + 1] * severity(measures[name], measured[name]), side.weights[0]));
+    const expected = Math.exp(Object.keys(measures).reduce((sum, name, k) => sum + side.weights[k + 1] * severity(measures[name], measured[name]), side.weights[0]));
     const percent = (value) => (100 * value * side.widths).toFixed(0);
     shape += fill(words.error, { side: percent(expected), least: percent(expected * side.interval[0]), most: percent(expected * side.interval[1]) });
   } else if (grade !== "no") shape += words["unknown error"];
