@@ -232,7 +232,7 @@ def _ellipsoid(example: Example, far: float, seen_by: camera.Camera) -> dict[str
     if example.true_depth is None:
         return {}
     truth, everywhere = np.asarray(example.true_depth), np.ones(example.true_depth.shape, np.float32)
-    if not np.asarray(evaluation_mask(truth, everywhere)).any():
+    if not np.asarray(evaluation_mask(example.true_depth, jnp.asarray(everywhere))).any():
         return {}
     outline = (truth < truth.max()).astype(np.float32)
     depth = prior.whole_ellipsoid(outline, far=far, least=seen_by.min_depth, pixel=1 / seen_by.focal_length)
