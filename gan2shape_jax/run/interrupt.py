@@ -51,12 +51,17 @@ def _listen(reading: int) -> None:
         if presses > 1 or (ending and not _deferred.is_set()):
             _end(signal.SIGINT if presses else signal.SIGTERM)
         elif presses:
-            patience = threading.Timer(_PATIENCE_S, lambda: _reached.is_set() or _end(signal.SIGINT))
+            patience = threading.Timer(_PATIENCE_S, _end_unless_reached)
             patience.daemon = True
             patience.start()
 
 
-def _end(number: int) -> None:
+def _end_unless_reached() -> None:
+    if not _reached.is_set():
+        _end(signal.SIGINT)
+
+
+def _end(number: signal.Signals) -> None:
     with contextlib.suppress(Exception):  # a closed terminal
         show = _SHOW_CURSOR if sys.stderr.isatty() else ""
         os.write(sys.stderr.fileno(), f"{show}\n{MESSAGE}\n".encode())
