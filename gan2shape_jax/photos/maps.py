@@ -56,9 +56,8 @@ def photo_maps(result: Result, photo: UInt8[np.ndarray, "h w 3"], box: CropBox) 
     near, far = (float(end(depth[inside])) if inside.any() else 0.0 for end in (np.min, np.max))
     grey = 1 + np.rint((_NEAREST - 1) * (far - depth) / max(far - near, 1e-9))
     colours = np.where(inside[..., None], 127.5 * (1 + normal), _TOWARDS_VIEWER)
-    depths, normals, masks = np.zeros((height, width), np.uint16), np.empty((height, width, 3), np.uint8), None
-    normals[:] = np.rint(_TOWARDS_VIEWER)
-    masks = np.zeros((height, width), np.uint8)
+    depths, masks = np.zeros((height, width), np.uint16), np.zeros((height, width), np.uint8)
+    normals = np.full((height, width, 3), np.rint(_TOWARDS_VIEWER), np.uint8)
     depths[here], normals[here], masks[here] = np.where(inside, grey, 0), np.rint(colours), mask
     metres = result.metres
     said = (
@@ -66,7 +65,7 @@ def photo_maps(result: Result, photo: UInt8[np.ndarray, "h w 3"], box: CropBox) 
         "OpenGL: red to the right, green up, blue towards the viewer; 128, 128, 255 is no object",
         "white is the object of photo_depth.png and photo_normals.png",
     )
-    return dict(zip(MAPS, map(_png, (depths, normals, masks), said), strict=True))
+    return {name: _png(*each) for name, *each in zip(MAPS, (depths, normals, masks), said, strict=True)}
 
 
 def _png(values: Int[np.ndarray, "h w *c"], description: str) -> bytes:

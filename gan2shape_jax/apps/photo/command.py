@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Generator, Sequence
+from typing import Any
 
 from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.photo import folder, naming, together
@@ -241,7 +242,7 @@ def _reconstruct(
                 prepared += photos
             made += [photo.name for photo in prepared]
             _tell_done(photo_folder, prepared)
-            unmade = {"refused": refused, "failed": failed}
+            unmade: dict[str, Any] = {"refused": refused, "failed": failed}
             wanted = {"texture": options.texture, "maps": options.maps, "eyes": options.eyes}
             failed |= folder.make_results(photo_folder, prepared, model, **wanted, log=_say, **unmade)
     results = options.out / "results"
