@@ -231,12 +231,12 @@ def _ellipsoid(example: Example, far: float, seen_by: camera.Camera) -> dict[str
     """Returns the errors of an ellipsoid over the true outline, which shapes should beat; {} without a true depth."""
     if example.true_depth is None:
         return {}
-    truth, everywhere = np.asarray(example.true_depth), np.ones(example.true_depth.shape, np.float32)
-    if not np.asarray(evaluation_mask(example.true_depth, jnp.asarray(everywhere))).any():
+    truth, everywhere = example.true_depth, jnp.ones_like(example.true_depth)
+    if not np.asarray(evaluation_mask(truth, everywhere)).any():
         return {}
-    outline = (truth < truth.max()).astype(np.float32)
+    outline = (np.asarray(truth) < np.max(truth)).astype(np.float32)
     depth = prior.whole_ellipsoid(outline, far=far, least=seen_by.min_depth, pixel=1 / seen_by.focal_length)
-    errors = jax.device_get(depth_metrics(depth, truth, everywhere, camera=seen_by))
+    errors = jax.device_get(depth_metrics(jnp.asarray(depth, jnp.float32), truth, everywhere, camera=seen_by))
     return {"ellipsoid": {key: float(errors[key]) for key in ("side", "mad")}}
 
 
