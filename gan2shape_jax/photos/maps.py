@@ -65,7 +65,8 @@ def photo_maps(result: Result, photo: UInt8[np.ndarray, "h w 3"], box: CropBox) 
         "OpenGL: red to the right, green up, blue towards the viewer; 128, 128, 255 is no object",
         "white is the object of photo_depth.png and photo_normals.png",
     )
-    return {name: _png(*each) for name, *each in zip(MAPS, (depths, normals, masks), said, strict=True)}
+    maps: tuple[np.ndarray, ...] = (depths, normals, masks)
+    return {name: _png(values, words) for name, values, words in zip(MAPS, maps, said, strict=True)}
 
 
 def _png(values: Int[np.ndarray, "h w *c"], description: str) -> bytes:
