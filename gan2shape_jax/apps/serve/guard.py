@@ -99,8 +99,8 @@ class Guard(BaseHTTPMiddleware):
                 return refusal
             response = await call_next(request)
         except ClientDisconnect:
-            refusal = "This request was too slow, or longer than it said."
-            return PlainTextResponse(refusal, 408, headers={"Connection": "close"})
+            broken = "This request was too slow, or longer than it said."
+            return PlainTextResponse(broken, 408, headers={"Connection": "close"})
         response.headers.setdefault("content-security-policy", _POLICY + FRAMED_BY)
         if response.headers.get("content-type", "").startswith(_TELLING):
             del response.headers["content-length"]
@@ -138,7 +138,7 @@ class Guard(BaseHTTPMiddleware):
         shown, real = f'"{_PLACE}/'.encode(), b'"' + os.fsencode(self._folder) + b"/"
         request._body = (await request.body()).replace(shown, real)  # which the application gets
         posted, uploads = _POSTED.fullmatch(path), self._folder / "uploads"
-        starts = bool(posted) and posted[1] not in ("cancel", "reset")
+        starts = posted is not None and posted[1] not in ("cancel", "reset")
         if not posted or not _is_modest(request._body, uploads, self._handlers, starts=starts):
             return PlainTextResponse("This request is not one of the page's.", 403)
         return None
@@ -244,15 +244,13 @@ def _is_modest(body: bytes, uploads: pathlib.Path, handlers: Mapping[int, Takes]
     names = (value for key, value in pairs if key in ("session_hash", "event_id") and value is not None)
     if not isinstance(request, dict) or not all(isinstance(name, str) and len(name) <= _LONGEST for name in names):
         return False
-    if (starts or "fn_index" in request) and not _is_handler(number := request.get("fn_index"), handlers):
-        return False
-    if starts and not handlers[number](request.get("data"), request.get("event_data")):
-        return False
+    if starts or "fn_index" in request:
+        number = request.get("fn_index")
+        if type(number) is not int or number not in handlers:
+            return False
+        if starts and not handlers[number](request.get("data"), request.get("event_data")):
+            return False
     return all(_lies_in(value, uploads) for key, value in pairs if key == "path")
-
-
-def _is_handler(number: Any, handlers: Mapping[int, Takes]) -> bool:
-    return type(number) is int and number in handlers
 
 
 def _lies_in(path: Any, folder: pathlib.Path) -> bool:
@@ -276,7 +274,7 @@ def forwarded(app: ASGIApp, trusted: list[str] | str) -> ASGIApp:
             believed = peer and peer[0] in behind.trusted_hosts
             hidden = (b"x-gradio-server", *(() if named else (b"x-forwarded-host",))) if believed else _FORWARDED
             scope["headers"] = [pair for pair in scope["headers"] if not pair[0].startswith(hidden)]
-        await behind(cast(Any, scope), receive, cast(Any, send))
+        await behind(cast(Any, scope), cast(Any, receive), cast(Any, send))
 
     return call
 

@@ -14,7 +14,7 @@ import pathlib
 import re
 import time
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import numpy as np
@@ -486,7 +486,7 @@ def takes(handler: Any, data: Any, event: Any) -> bool:
     for component, value in zip(handler.inputs, data, strict=True):
         if isinstance(component, gr.File):
             try:
-                component.data_model.model_validate([] if value is None else value)
+                cast(Any, component.data_model).model_validate([] if value is None else value)
             except ValueError:
                 return False
         elif isinstance(value, dict | list):
