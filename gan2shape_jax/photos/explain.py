@@ -234,7 +234,8 @@ def _ellipsoid(example: Example, far: float, seen_by: camera.Camera) -> dict[str
     truth, everywhere = example.true_depth, jnp.ones_like(example.true_depth)
     if not np.asarray(evaluation_mask(truth, everywhere)).any():
         return {}
-    outline = (np.asarray(truth) < np.max(truth)).astype(np.float32)
+    depths = np.asarray(truth)
+    outline = (depths < depths.max()).astype(np.float32)
     depth = prior.whole_ellipsoid(outline, far=far, least=seen_by.min_depth, pixel=1 / seen_by.focal_length)
     errors = jax.device_get(depth_metrics(jnp.asarray(depth, jnp.float32), truth, everywhere, camera=seen_by))
     return {"ellipsoid": {key: float(errors[key]) for key in ("side", "mad")}}
