@@ -377,7 +377,7 @@ def test_commands_refuse_numbers_and_places_in_a_line_before_they_read_or_draw(
 ):
     (tmp_path / "file").write_text("kept")
     monkeypatch.setattr(latents, "_draw", lambda *arguments, **options: pytest.fail("drawn before the refusal"))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=2**30))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=2**30, total=2**40))
     assert program.main(words.split()) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and message in printed and printed.count("\n") == 1

@@ -218,7 +218,7 @@ def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple
     alone = [shot.result for shot in shots]
     like = likeness(alone) if category_of(config.category).detector == "face" else np.ones((len(alone),) * 2)
     joint = _fitted(shots, _of_others(like), symmetric=any(config.schedule.flip3))
-    different = _of_others(like[np.ix_(joint.used, joint.used)]).mean() < _LIKE
+    different = bool(_of_others(like[np.ix_(joint.used, joint.used)]).mean() < _LIKE)
     angles = np.where(joint.used, np.linalg.norm(joint.views[:, :2], axis=1), np.inf)
     order = sorted(range(len(shots)), key=lambda k: (k != int(np.argmin(angles)), k))
     photographs = tuple(

@@ -157,7 +157,7 @@ def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tm
     said = capfd.readouterr().err
     assert said.count("error:") == 1 and "during the run" in said and "Traceback" not in said
     for module, name, stand_in in (
-        (checkpoint.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000)),
+        (checkpoint.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000, total=2000)),
         (surface, "glb_bytes", full),
     ):
         with monkeypatch.context() as patched:

@@ -129,7 +129,7 @@ def test_a_second_start_reads_nothing_again_unless_something_changed(folder, tmp
     assert again.facts == first.facts and "6 photos are used" in said
     _picture(30).save(folder / "new.png")
     assert len(_load(folder, tmp_path / "out")[0].pixels) == 7
-    monkeypatch.setattr(photos.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
+    monkeypatch.setattr(photos.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100, "total": 1000}))
     with pytest.raises(FatalRunError, match="make room"):
         _load(folder, tmp_path / "full")
     assert not (tmp_path / "full" / "photos.bin").exists()
