@@ -12,7 +12,7 @@ import math
 import jax
 import numpy as np
 from etils import epy
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt, UInt8
 from PIL import PngImagePlugin
 from scipy import ndimage
 
@@ -69,7 +69,7 @@ def photo_maps(result: Result, photo: UInt8[np.ndarray, "h w 3"], box: CropBox) 
     return {name: _png(values, words) for name, values, words in zip(MAPS, maps, said, strict=True)}
 
 
-def _png(values: Int[np.ndarray, "h w *c"], description: str) -> bytes:
+def _png(values: UInt[np.ndarray, "h w *c"], description: str) -> bytes:
     info = PngImagePlugin.PngInfo()
     info.add_text("Description", description)
     return pictures.encoded(values, "PNG", pnginfo=info)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt, UInt8
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from gan2shape_jax.errors import UserError, one_line
@@ -86,7 +86,7 @@ def write_png(path: pathlib.Path, picture: UInt8[np.ndarray, "h w 3"], descripti
     Image.fromarray(picture).save(path, pnginfo=info, compress_type=zlib.Z_RLE)
 
 
-def encoded(picture: UInt8[np.ndarray, "h w *colours"], kind: str, **options: Any) -> bytes:
+def encoded(picture: UInt[np.ndarray, "h w *colours"], kind: str, **options: Any) -> bytes:
     """Returns a picture as the content of a file of this kind, with Pillow's options."""
     content = io.BytesIO()
     Image.fromarray(picture).save(content, kind, **options)

@@ -132,7 +132,11 @@ def _leaves(capsys):
         for form in (name, *(f"{name} {word}" for word in re.findall(r"\w+", below[0] if below else ""))):
             with contextlib.suppress(SystemExit):
                 main([*form.split(), "--help"])
-            if "--out" in (said := capsys.readouterr().out) or "options:" in said and "{" not in said.split("\n")[0]:
+            if (
+                "--out" in (said := capsys.readouterr().out)
+                or "options:" in said
+                and not re.match(r"usage: [^[]*\[-h\]\s+\{", said)
+            ):
                 yield form, said
 
 

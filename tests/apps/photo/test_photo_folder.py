@@ -91,7 +91,7 @@ def test_an_inverted_cut_out_is_told_in_the_photos_notes(tmp_path, face_photo):
 def test_the_next_photos_are_searched_while_others_are_reconstructed(tmp_path, monkeypatch, refine, sizes):
     requests, searched = [Request(tmp_path / f"{k}.png", f"{k}") for k in range(20)], queue.Queue()
     monkeypatch.setattr(photo_folder, "prepare", lambda request, *_: searched.put(request.name) or [request.name])
-    groups = command._searched_ahead(requests, None, _REFINING if refine else _MODEL)
+    groups = command._searched_ahead(requests, PhotoFolder(_config(tmp_path / "out")), _REFINING if refine else _MODEL)
     first = next(groups)
     begun = [searched.get(timeout=10) for _ in range(sizes[0] + sizes[1])]  # while the first are reconstructed
     assert begun == [f"{k}" for k in range(sizes[0] + sizes[1])]
@@ -103,7 +103,7 @@ def test_a_command_that_ends_early_searches_no_further(tmp_path, monkeypatch):
     begun, go_on = [], threading.Event()
     requests = [Request(tmp_path / f"{k}.png", f"{k}") for k in range(20)]
     monkeypatch.setattr(photo_folder, "prepare", lambda request, *_: begun.append(request.name) or go_on.wait(10))
-    groups = command._searched_ahead(requests, None, _REFINING)
+    groups = command._searched_ahead(requests, PhotoFolder(_config(tmp_path / "out")), _REFINING)
     next(groups)
     threading.Timer(0.2, go_on.set).start()
     groups.close()  # waits for the search under way
