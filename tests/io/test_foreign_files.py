@@ -129,5 +129,5 @@ def test_only_this_module_opens_pictures_and_only_of_named_kinds():
     calls = {name: re.findall(r"Image\.open\((.*)\)", text) for name, text in sources.items()}
     allowed = calls.pop("io/image_files.py"), calls.pop("apps/serve/page.py")
     assert not any(calls.values())
-    assert allowed[0] == ["io.BytesIO(boxed) if boxed else file, formats=[kind]"]
+    assert allowed[0] == ["io.BytesIO(content) if content else file, formats=[kind]"]
     assert all("PREVIEW" in call for call in allowed[1])  # which the worker has written

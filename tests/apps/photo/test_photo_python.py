@@ -24,7 +24,7 @@ from gan2shape_jax.run.experiment import run_experiment
         ({"box": (1, 2, -3)}, "side of a crop"),
         (
             {"model": "caat"},
-            r"^there is no model 'caat' \(did you mean cat\?\): .* one of car, cat, .*people$",
+            r"^there is no model 'caat' \(did you mean cat\?\): .* one of car, cat, .*people, people:head$",
         ),
     ],
 )
