@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax import program_cache
 from gan2shape_jax.config import load_config, set_field
 from gan2shape_jax.config import names as config_names
-from gan2shape_jax.errors import ConfigError
+from gan2shape_jax.errors import ConfigError, UserError
 from gan2shape_jax.geometry import camera, resample
 from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
 from gan2shape_jax.io import arrays
@@ -228,7 +228,7 @@ def _baseline(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float
 
 
 def _ellipsoid(example: Example, far: float, seen_by: camera.Camera) -> dict[str, dict[str, float]]:
-    """Returns the errors of an ellipsoid over the true outline, which shapes should beat; {} without a true depth."""
+    """Returns the errors of an ellipsoid over the true outline, which shapes should beat; {} where there is none."""
     if example.true_depth is None:
         return {}
     truth, everywhere = example.true_depth, jnp.ones_like(example.true_depth)
@@ -236,7 +236,10 @@ def _ellipsoid(example: Example, far: float, seen_by: camera.Camera) -> dict[str
         return {}
     depths = np.asarray(truth)
     outline = (depths < depths.max()).astype(np.float32)
-    depth = prior.whole_ellipsoid(outline, far=far, least=seen_by.min_depth, pixel=1 / seen_by.focal_length)
+    try:
+        depth = prior.whole_ellipsoid(outline, far=far, least=seen_by.min_depth, pixel=1 / seen_by.focal_length)
+    except UserError:  # too small an object for one
+        return {}
     errors = jax.device_get(depth_metrics(jnp.asarray(depth, jnp.float32), truth, everywhere, camera=seen_by))
     return {"ellipsoid": {key: float(errors[key]) for key in ("side", "mad")}}
 

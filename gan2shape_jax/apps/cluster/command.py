@@ -372,11 +372,14 @@ def photo_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
             except UserError as error:
                 refused[item["name"]] = error
         every = [photo for photos in found.values() for photo in photos]
-        failed = photo_folder.make_results(made_in, every, model, texture=task["texture"])
+        failed, undetected = photo_folder.make_results(made_in, every, model, texture=task["texture"])
         answers = []
         for item in items:
-            name = item["name"]
-            answers.append(_answer(item, task, found.get(name, []), failed, refused.get(name)))
+            name, photos = item["name"], found.get(item["name"], [])
+            used = [photo for photo in photos if photo.name not in undetected]
+            if photos and not used:
+                refused[name] = undetected[photos[0].name]
+            answers.append(_answer(item, task, used, failed, refused.get(name)))
             answers[-1]["limit"] = model.finder.limit_words(len(found.get(name, []))).removeprefix("; ")
             _put(out, folder, answers[-1])
         shutil.rmtree(folder, ignore_errors=True)

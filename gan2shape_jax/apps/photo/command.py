@@ -244,8 +244,12 @@ def _reconstruct(
             _tell_done(photo_folder, prepared)
             unmade: dict[str, Any] = {"refused": refused, "failed": failed}
             wanted = {"texture": options.texture, "maps": options.maps, "eyes": options.eyes}
-            failed |= folder.make_results(photo_folder, prepared, model, **wanted, log=_say, **unmade)
-    results = options.out / "results"
+            lately, undetected = folder.make_results(photo_folder, prepared, model, **wanted, log=_say, **unmade)
+            failed |= lately
+            refused |= {name: str(error) for name, error in undetected.items()}
+            for name, error in undetected.items():
+                _tell_refusal(error, "", options.out, name)
+    results, made = options.out / "results", [name for name in made if name not in refused]
     rows = [judge.row_of(name, results / name) for name in made if name not in failed]
     rows += [Row(name, f"failed: {why}") for name, why in failed.items()]
     print_table(rows + [Row(name, f"not used: {why}") for name, why in refused.items()])

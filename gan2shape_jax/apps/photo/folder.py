@@ -235,9 +235,8 @@ def prepare(request: Request, folder: PhotoFolder, finder: Finder) -> list[Prepa
     detections = find(picture, finder, request.box)
     if request.box is None and not (is_found(detections) or (request.anyway and detections)):
         boxes = [scaled_box(detection.box, 1 / picture.reduction) for detection in detections]
-        if not (folder.photos / f"{request.name}.json").exists():
-            drawing = np.asarray(framing_picture(np.asarray(picture.picture), boxes, 0, finder.mean_mask))
-            _write(folder.photos, {f"framing/{request.name}.jpg": encoded(drawing, "JPEG", quality=90)})
+        drawing = np.asarray(framing_picture(np.asarray(picture.picture), boxes, 0, finder.mean_mask))
+        _draw(folder.photos, request.name, encoded(drawing, "JPEG", quality=90))
         raise NoDetectionError(absence(request.path.name, picture, detections, finder), candidate=bool(boxes))
     mask = None if request.mask is None else (str(request.mask), open_upright(request.mask, least=LEAST_SIDE))
     latent = None if request.latent is None else load_latent(request.latent, folder.config.gan.style_dim)
@@ -253,6 +252,12 @@ def prepare(request: Request, folder: PhotoFolder, finder: Finder) -> list[Prepa
         prepared.append(Prepared(request, subject, files, latent, notes, version))
     require_version(request.path, version)
     return prepared
+
+
+def _draw(photos: pathlib.Path, name: str, drawing: bytes) -> None:
+    """Writes the drawing of what was searched in a photo, unless it has one of its result."""
+    if not (photos / f"{name}.json").exists():
+        _write(photos, {f"framing/{name}.jpg": drawing})
 
 
 def _files(
@@ -369,8 +374,10 @@ def make_results(
     refused: Mapping[str, str] | None = None,
     failed: Mapping[str, str] | None = None,
     log: Callable[[str], None] | None = None,
-) -> dict[str, str]:
-    """Makes the results of photos that are not done, and puts them in their place; returns why photos failed.
+) -> tuple[dict[str, str], dict[str, NoDetectionError]]:
+    """Makes the results of photos that are not done, and puts them in their place.
+
+    Returns why photos failed, and those in which the closer look has found nothing, by their names.
 
     A photo's former result stays until the new one is complete. The page shows all photos of the folder, and names
     those that were `refused`, or have `failed` before, with the reasons. With `log`, for somebody who waits, a
@@ -385,7 +392,7 @@ def make_results(
     left = [p for p in photos if not (decisions[p.name].exists and has(run.result(p.name), eyes=eyes))]
     mapped = [p for p in photos if p not in left and not has(run.result(p.name), maps=maps)]
     if not left and not mapped and not refused and not failed:
-        return {}
+        return {}, {}
     unmade = {*refused, *failed}
     every = sorted(records_in(run.root).keys() | {photo.name for photo in left} | unmade, key=natural_key)
     there = {name for name in unmade if is_result(run.result(name))}
@@ -394,26 +401,29 @@ def make_results(
         work_items.fail({name: why for name, why in failed.items() if name not in there})
         before = work_items.failures
         making = _Making(folder, model, texture, maps, eyes, work_items)
+        undetected: dict[str, NoDetectionError] = {}
         try:
             new = [photo for photo in left if not is_result(run.result(photo.name))]
             if model.refiner is not None and log and new:
                 predicting = PhotoFolder(config_of(folder.config, run.root, refine=False))
                 unrefined = dataclasses.replace(model, refiner=None)
-                dataclasses.replace(making, folder=predicting, model=unrefined, awaiting=True).make(new, None)
+                first = dataclasses.replace(making, folder=predicting, model=unrefined, awaiting=True)
+                undetected = first.make(new, None)
+                left = [photo for photo in left if photo.name not in undetected]
                 log(f"page: {run.root / 'index.html'}, as the model sees them; refining each now")
-                for photo in new:
+                for photo in (p for p in new if is_result(run.result(p.name))):
                     l1 = load_metrics(run.result(photo.name)).get("reconstruction_l1", _LITTLE)
                     if l1 < _LITTLE:
                         log(
                             f"{photo.name}: the model's picture is within {l1:.3f} of the photo already: little to gain"
                         )
-            making.make(left, log)
+            undetected |= making.make(left, log)
             for photo in mapped:
                 work_items.write({photo.name: functools.partial(making.add_maps, photo)})
         finally:
             work_items.wait()
         run.describe(folder.config, folder.identity)
-    return {name: why for name, why in work_items.failures.items() if name not in before}
+    return {name: why for name, why in work_items.failures.items() if name not in before}, undetected
 
 
 @dataclasses.dataclass(frozen=True)
@@ -428,9 +438,12 @@ class _Making:
     work_items: WorkItems
     awaiting: bool = False  # whether the results are to be replaced by refined ones
 
-    def make(self, photos: Sequence[Prepared], log: Callable[[str], None] | None) -> None:
-        """Makes results, which are textured and written in another thread while the next ones are made."""
-        refiner = self.model.refiner
+    def make(self, photos: Sequence[Prepared], log: Callable[[str], None] | None) -> dict[str, NoDetectionError]:
+        """Makes results, which are textured and written in another thread while the next ones are made.
+
+        Returns why photos have none in which there is no object by the verdict.
+        """
+        refiner, undetected = self.model.refiner, dict[str, NoDetectionError]()
         schedule = () if refiner is None else refiner.plan.schedule
         with Monitor(schedule, None) as monitor:
             monitor.expect(len(photos))
@@ -440,6 +453,12 @@ class _Making:
                     result, files = self._result(photo, monitor)
                     if photo.request.box is None and not photo.request.anyway:
                         pipeline.require_found(result, photo.subject, self.model)
+                except NoDetectionError as error:
+                    undetected[photo.name] = error
+                    _draw(self.folder.photos, photo.name, photo.files[f"framing/{photo.name}.jpg"])
+                    if not is_result(self.folder.run.result(photo.name)):
+                        self.work_items.refuse({photo.name: str(error)})
+                    continue
                 except FAILURES as error:
                     self.work_items.fail(failures_of([photo.name], error))
                     continue
@@ -449,6 +468,7 @@ class _Making:
                     monitor.log(f"{photo.name}: {sentence}")
                 self.work_items.write({photo.name: functools.partial(self._put, photo, result, files)})
         self.work_items.wait()
+        return undetected
 
     def _result(self, photo: Prepared, monitor: Monitor) -> tuple[Reconstruction, dict[str, bytes]]:
         if (refiner := self.model.refiner) is None:

@@ -308,7 +308,8 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, repo
     (out / DRAWING).write_bytes(photo.files[f"framing/{photo.name}.jpg"])
     report(MASK, {"mask": photo.subject.mask_source})
     model = dataclasses.replace(model, refiner=load_refiner(kind) if refine else None)
-    if failed := photo_folder.make_results(folder, [photo], model):
+    failed, _ = photo_folder.make_results(folder, [photo], model)  # a square was given, so nothing is looked for
+    if failed:
         raise UserError(failed[photo.name])
     _archive(out, [photo.name], report)
 
@@ -354,10 +355,10 @@ def _make_each(task: dict[str, Any], folder: photo_folder.PhotoFolder, model: Ph
             raise
         except UserError as error:
             refused[name] = str(error).replace(path, shown).replace(pathlib.Path(path).name, shown)
-    failed = photo_folder.make_results(folder, prepared, model, refused=refused) if prepared else {}
-    made = [photo.name for photo in prepared if photo.name not in failed]
+    failed, undetected = photo_folder.make_results(folder, prepared, model, refused=refused) if prepared else ({}, {})
+    made = [photo.name for photo in prepared if photo.name not in failed | undetected]
     if not made:
-        raise UserError("; ".join([*refused.values(), *failed.values()][:_SAID]))
+        raise UserError("; ".join([*refused.values(), *failed.values(), *map(str, undetected.values())][:_SAID]))
     return made
 
 

@@ -136,7 +136,11 @@ def made(monkeypatch):
 
 
 def _make(config, photos, refine=False, **how):
-    return make_results(PhotoFolder(config), photos, _REFINING if refine else _MODEL, texture=False, **how)
+    failed, undetected = make_results(
+        PhotoFolder(config), photos, _REFINING if refine else _MODEL, texture=False, **how
+    )
+    assert not undetected
+    return failed
 
 
 def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(photo, tmp_path, made, monkeypatch):
@@ -224,6 +228,27 @@ def test_a_refinement_that_fails_is_told_beside_what_the_model_makes(photo, tmp_
     assert made == (["predict"] if log else [])
     assert (out / "results/a").exists() == bool(log)
     assert "failed: it failed" in (out / "results.md").read_text()
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_where_the_closer_look_finds_nothing_there_is_no_result_and_others_are_made(
+    photo, tmp_path, made, monkeypatch, refine
+):
+    out = tmp_path / "out"
+
+    def doubted(result, subject, model):
+        raise NoDetectionError(f"{subject.name}: no face found at a closer look", candidate=True)
+
+    monkeypatch.setattr(pipeline, "require_found", doubted)
+    folder, finder, model = PhotoFolder(_config(out, refine=refine)), _finder([_BOX]), _REFINING if refine else _MODEL
+    (doubtful,) = prepare(Request(photo, "doubtful"), folder, finder)
+    (wanted,) = prepare(Request(photo, "wanted", anyway=True), folder, finder)
+    failed, undetected = make_results(folder, [doubtful, wanted], model, texture=False, log=print)
+    assert failed == {} and "no face found at a closer look" in str(undetected["doubtful"])
+    assert made == ["predict"] * 2 + ["refine"] * refine  # nothing is refined that will not be used
+    assert [path.name for path in (out / "results").iterdir()] == ["wanted"]
+    assert (out / "photos/framing/doubtful.jpg").exists()
+    assert "not used: doubtful: no face found" in (out / "results.md").read_text()
 
 
 def test_a_folder_that_cannot_be_written_is_named(photo, tmp_path, made):
@@ -472,7 +497,7 @@ def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo
     assert not out.exists()
     prepared = _prepare(photo, out)
     os.utime(photo, ns=(2, 2))
-    failed = make_results(PhotoFolder(_config(out)), [prepared], _MODEL)
+    failed, _ = make_results(PhotoFolder(_config(out)), [prepared], _MODEL)
     assert "a.png changed while it was processed" in failed["a"] and not (out / "results/a").exists()
 
 
