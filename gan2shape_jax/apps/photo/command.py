@@ -246,9 +246,9 @@ def _reconstruct(
             wanted = {"texture": options.texture, "maps": options.maps, "eyes": options.eyes}
             lately, undetected = folder.make_results(photo_folder, prepared, model, **wanted, log=_say, **unmade)
             failed |= lately
-            refused |= {name: str(error) for name, error in undetected.items()}
-            for name, error in undetected.items():
-                _tell_refusal(error, "", options.out, name)
+            refused |= {name: str(absent) for name, absent in undetected.items()}
+            for name, absent in undetected.items():
+                _tell_refusal(absent, "", options.out, name)
     results, made = options.out / "results", [name for name in made if name not in refused]
     rows = [judge.row_of(name, results / name) for name in made if name not in failed]
     rows += [Row(name, f"failed: {why}") for name, why in failed.items()]

@@ -556,7 +556,7 @@ def test_the_most_objects_that_are_taken_from_a_photo_are_told(photo, tmp_path, 
         model = PhotoModel(_finder(detector=detector), None)
         monkeypatch.setattr(command, "load_photo_model", lambda kind, log, refine, model=model: model)
         monkeypatch.setattr(
-            photo_folder, "make_results", lambda folder, photos, *_, **__: {one.name: "x" for one in photos}
+            photo_folder, "make_results", lambda folder, photos, *_, **__: ({one.name: "x" for one in photos}, {})
         )
         assert command.main([str(photo), "--out", str(tmp_path / "out")]) == 1
         printed = capsys.readouterr()

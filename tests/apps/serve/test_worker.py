@@ -176,7 +176,7 @@ def test_a_job_that_takes_too_long_is_stopped_and_a_worker_that_cannot_start_is_
 
 
 def test_the_drawing_is_there_once_the_stage_that_shows_it_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(module.photo_folder, "make_results", lambda *_: {"face": "not made"})
+    monkeypatch.setattr(module.photo_folder, "make_results", lambda *_: ({"face": "not made"}, {}))
     task = {"photos": [str(asset("ictface/image/006.png"))], "folder": str(tmp_path), "names": ["face"], "model": 0}
     told = {}
 
