@@ -1,9 +1,8 @@
 """How programs are compiled: for which platform, with which numbers, and for arrays of any number of rows.
 
-Some computations have another form on CPU, GPU and TPU.
-
-The form is chosen while a function is traced, so it is part of what `jax.jit` caches. It follows JAX's default device;
-`tracing_for` sets another one, to compile for machines that are not there and to test kernels without them.
+Some computations have another form on a CPU than elsewhere. The form is chosen while a function is traced, so it is
+part of what `jax.jit` caches. It follows JAX's default device; `tracing_for` sets another one, to compile for machines
+that are not there.
 """
 
 import contextlib
@@ -22,7 +21,7 @@ import numpy as np
 from gan2shape_jax.errors import ArgumentError, UserError, message_line
 
 F = TypeVar("F", bound=Callable[..., Any])
-Platform = Literal["cpu", "gpu", "tpu", "interpreted"]
+Platform = Literal["cpu", "gpu", "tpu"]
 _chosen: Platform | None = None  # by `tracing_for`, in the whole process, as are the caches of `jax.jit`
 
 
@@ -32,12 +31,7 @@ def current() -> str:
     if chosen is None:
         device = jax.config.jax_default_device  # type: ignore[attr-defined]
         chosen = str(getattr(device, "platform", device) or jax.default_backend())
-    return "tpu" if chosen == "interpreted" else "gpu" if chosen in ("cuda", "rocm") else chosen
-
-
-def interpreted() -> bool:
-    """Returns whether a TPU's kernels are to be interpreted, which is slow but runs anywhere."""
-    return _chosen == "interpreted"
+    return "gpu" if chosen in ("cuda", "rocm") else chosen
 
 
 @contextlib.contextmanager
@@ -62,10 +56,7 @@ def no_device(error: RuntimeError | AssertionError) -> UserError:
 
 @contextlib.contextmanager
 def tracing_for(platform: Platform) -> Iterator[None]:
-    """Traces for a platform within the context; "interpreted" takes a TPU's forms, with kernels that run anywhere.
-
-    What `jax.jit` has traced for another platform is forgotten on the way in and out.
-    """
+    """Traces for a platform within the context; what `jax.jit` traced for another is forgotten in between."""
     global _chosen
     jax.clear_caches()
     before, _chosen = _chosen, platform

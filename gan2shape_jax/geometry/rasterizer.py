@@ -112,15 +112,11 @@ def rasterize(
     warn_if_out_of_range(vertices[..., 2], camera)
     screen = _to_screen(vertices.reshape(-1, *grid, 3), camera, samples, mask)
     fixed = jax.lax.stop_gradient(screen)
-    on_tpu = platforms.current() == "tpu"
-    if on_tpu:
-        depth, triangle = _kernels().visible_triangles(fixed, shape=samples.shape)
-    else:
-        visible = functools.partial(visibility.visible_triangles, shape=samples.shape)
-        depth, triangle = join_batch(lambda screen: in_chunks(visible, screen, size=math.prod(grid)))(fixed)
+    visible = functools.partial(visibility.visible_triangles, shape=samples.shape)
+    depth, triangle = join_batch(lambda screen: in_chunks(visible, screen, size=math.prod(grid)))(fixed)
     near_enough = depth < camera.far
     depth, triangle = jnp.where(near_enough, depth, camera.far), jnp.where(near_enough, triangle, -1)
-    depth = (_following_backward if on_tpu else _following)(screen, depth, triangle)
+    depth = _following(screen, depth, triangle)
     barycentric = _barycentric(fixed, triangle)
     return Fragments(triangle.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape), samples=samples)
 
@@ -151,12 +147,6 @@ def nothing_visible(
     """Returns what samples of this shape see of nothing."""
     far = jnp.full(shape, camera.far, dtype)
     return Fragments(jnp.full(shape, -1, jnp.int32), jnp.zeros((*shape, 3), dtype), far, samples=samples)
-
-
-def _kernels() -> Any:
-    from gan2shape_jax.geometry import tpu  # only a TPU needs them, and the import of Pallas changes the environment
-
-    return tpu
 
 
 def _to_screen(
@@ -203,30 +193,9 @@ def _following_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple
     return depth, in_chunks(tangent, screen, depth, triangle, tangents[0], size=math.prod(screen[0].shape[1:]))
 
 
-@jax.custom_vjp
-def _following_backward(screen: visibility.Screen, depth: Array, triangle: Array) -> Array:
-    """Does what `_following` does, in backward mode only: TPU kernels are not linear functions to JAX."""
-    return depth
-
-
-def _following_backward_push(screen: visibility.Screen, depth: Array, triangle: Array) -> tuple[Array, tuple[Any, ...]]:
-    depth = _following_backward(screen, depth, triangle)
-    return depth, (screen, depth, triangle)  # the depth that follows the screen: second derivatives need it
-
-
-def _following_backward_pull(saved: tuple[Any, ...], cotangent: Array) -> tuple[visibility.Screen, None, None]:
-    screen, depth, triangle = saved
-    _, pull = jax.vjp(functools.partial(_depth_tangent, screen, depth, triangle), jax.tree.map(jnp.zeros_like, screen))
-    change: visibility.Screen = pull(cotangent)[0]
-    return change, None, None
-
-
-_following_backward.defvjp(_following_backward_push, _following_backward_pull)
-
-
 def _barycentric(screen: visibility.Screen, triangle: Array) -> Array:
     """Returns the perspective-correct weights (B, n, m, 3), 0 where there is no triangle."""
-    (inverse,) = _corners_at_samples(screen[2:], triangle, screen)
+    (inverse,) = _corners_at_samples(screen[2:], triangle)
     parts = [weight * value for weight, value in zip(_screen_weights(screen, triangle), inverse, strict=True)]
     total = parts[0] + parts[1] + parts[2]
     drawn = (triangle >= 0) & (total > 0)
@@ -257,7 +226,7 @@ def _depth_tangent(
     slope_x, slope_y = (jnp.where(proper, part / safe, 0) for part in (q1 * y2 - y1 * q2, x1 * q2 - q1 * x2))
     changes = [dq - dx * slope_x - dy * slope_y for dx, dy, dq in zip(*map(_grid_corners, change))]
     total = jnp.zeros((), depth.dtype)
-    for weight, along in zip(_screen_weights(screen, triangle), triangles_at_samples(changes, triangle, screen)):
+    for weight, along in zip(_screen_weights(screen, triangle), _triangles_at_samples(changes, triangle)):
         total = total + weight * along
     return jnp.where(triangle >= 0, -(total * depth * depth), 0)
 
@@ -265,7 +234,7 @@ def _depth_tangent(
 def _screen_weights(screen: visibility.Screen, triangle: Int[Array, "b n m"]) -> list[Float[Array, "b n m"]]:
     """Returns the weights, linear on screen, of the corners of each sample's triangle, (B, n, m) each."""
     rows, columns = (jnp.arange(n, dtype=screen[0].dtype) for n in triangle.shape[-2:])
-    x, y = _corners_at_samples(screen[:2], triangle, screen)
+    x, y = _corners_at_samples(screen[:2], triangle)
     x, y = [corner - columns for corner in x], [corner - rows[:, None] for corner in y]
     parts = [x[a] * y[b] - y[a] * x[b] for a, b in ((1, 2), (2, 0), (0, 1))]
     area = parts[0] + parts[1] + parts[2]
@@ -276,13 +245,10 @@ def _screen_weights(screen: visibility.Screen, triangle: Int[Array, "b n m"]) ->
     return [part / jnp.where(total > 0, total, 1) for part in parts]
 
 
-def triangles_at_samples(
-    planes: Sequence[Float[Array, "b 2 r c"]], triangle: Int[Array, "b n m"], screen: visibility.Screen
+def _triangles_at_samples(
+    planes: Sequence[Float[Array, "b 2 r c"]], triangle: Int[Array, "b n m"]
 ) -> list[Float[Array, "b n m"]]:
     """Returns values of each sample's triangle, 0 where there is none; `planes` by kind, row and column of the cell."""
-    if platforms.current() == "tpu":
-        values = _kernels().values_at_samples(jnp.stack(planes, 1), triangle, screen)
-        return [values[:, k] for k in range(len(planes))]
     batch, _, rows, columns = planes[0].shape
     start = jnp.arange(batch, dtype=jnp.int32)[:, None, None] * (2 * rows * columns)
     source = jnp.where(triangle >= 0, start + triangle, jnp.iinfo(jnp.int32).max)
@@ -290,13 +256,9 @@ def triangles_at_samples(
 
 
 def _corners_at_samples(
-    planes: Sequence[Float[Array, "b h w"]], triangle: Int[Array, "b n m"], screen: visibility.Screen
+    planes: Sequence[Float[Array, "b h w"]], triangle: Int[Array, "b n m"]
 ) -> list[list[Float[Array, "b n m"]]]:
     """Returns each plane's values at the three corners of each sample's triangle; arbitrary where there is none."""
-    if platforms.current() == "tpu":
-        corners = jnp.stack([corner for plane in planes for corner in _grid_corners(plane)], 1)
-        values = _kernels().values_at_samples(corners, triangle, screen)
-        return [[values[:, 3 * k + corner] for corner in range(3)] for k in range(len(planes))]
     image = jnp.arange(triangle.shape[0], dtype=jnp.int32)[:, None, None]
     indices = visibility.corner_indices(jnp.maximum(triangle, 0), image, planes[0].shape[1:])
     return [[plane.reshape(-1).at[index].get(mode="promise_in_bounds") for index in indices] for plane in planes]

@@ -38,7 +38,16 @@ def grid_sample(
     # Two pixels outside, every neighbour is outside too; clipping there keeps integers from overflowing.
     limit = jnp.array([width + 1, height + 1], grid.dtype)
     xy = jnp.clip((grid + 1) * scale, -2, limit)
-    return (_multiplied if platforms.current() == "tpu" else _gathered)(mode, image, xy)
+    flat = jnp.asarray(image).reshape(-1, image.shape[-1])
+    start = jnp.arange(math.prod(image.shape[:-3]), dtype=jnp.int32) * (height * width)
+    start = start.reshape(*image.shape[:-3], 1, 1)
+    result = jnp.zeros((), image.dtype)
+    for x, y, weight in _corners(mode, xy):
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        index = jnp.where(inside, start + y * width + x, 0)
+        values = flat.at[index].get(mode="promise_in_bounds")
+        result = result + values * jnp.where(inside, weight, 0)[..., None].astype(image.dtype)
+    return result
 
 
 @platforms.arrays
@@ -80,22 +89,6 @@ def center_crop(image: Float[Array, "*batch H W C"], size: int) -> Float[Array, 
     return image[..., top : top + size, left : left + size, :]
 
 
-def _gathered(mode: str, image: Float[Array, "*#batch H W C"], xy: Float[Array, "*#batch h w 2"]) -> Array:
-    """Returns the weighted sums of the pixels around points, by looking them up."""
-    height, width, channels = image.shape[-3:]
-    batch = math.prod(image.shape[:-3])
-    flat = jnp.asarray(image).reshape(batch * height * width, channels)
-    start = jnp.arange(batch, dtype=jnp.int32) * (height * width)
-    start = start.reshape(*image.shape[:-3], 1, 1)
-    result = jnp.zeros((), image.dtype)
-    for x, y, weight in _corners(mode, xy):
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        index = jnp.where(inside, start + y * width + x, 0)
-        values = flat.at[index].get(mode="promise_in_bounds")
-        result = result + values * jnp.where(inside, weight, 0)[..., None].astype(image.dtype)
-    return result
-
-
 def _corners(mode: str, xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array, Array]]:
     """Returns x, y and weight of the pixel nearest to each point, or of the four around it."""
     fixed = jax.lax.stop_gradient(xy)
@@ -106,37 +99,6 @@ def _corners(mode: str, xy: Float[Array, "*shape 2"]) -> list[tuple[Array, Array
     fx, fy = xy[..., 0] - low[..., 0], xy[..., 1] - low[..., 1]
     upper = [(x, y, (1 - fx) * (1 - fy)), (x + 1, y, fx * (1 - fy))]
     return [*upper, (x, y + 1, (1 - fx) * fy), (x + 1, y + 1, fx * fy)]
-
-
-def _multiplied(mode: str, image: Float[Array, "*#batch H W C"], xy: Float[Array, "*#batch h w 2"]) -> Array:
-    """Returns the same sums as products with matrices of weights: a TPU gathers and scatters one number at a time."""
-    height, width, channels = image.shape[-3:]
-
-    @jax.checkpoint
-    def sampled(arrays: tuple[Array, Array]) -> Array:
-        image, points = arrays
-        columns = _point_weights(points[:, 0], width, mode).astype(image.dtype)
-        rows = _point_weights(points[:, 1], height, mode).astype(image.dtype)
-        picked = jnp.einsum("pw,hwc->pch", columns, image, precision=jax.lax.Precision.HIGHEST)
-        return jnp.einsum("ph,pch->pc", rows, picked, precision=jax.lax.Precision.HIGHEST)
-
-    batch = np.broadcast_shapes(image.shape[:-3], xy.shape[:-3])
-    image, xy = (jnp.broadcast_to(array, (*batch, *array.shape[-3:])) for array in (image, xy))
-    points = xy.reshape(-1, math.prod(xy.shape[-3:-1]), 2)
-    # One image after another, nothing kept for gradients: there are many weights.
-    samples: Array = jax.lax.map(sampled, (image.reshape(-1, height, width, channels), points))
-    return samples.reshape(*xy.shape[:-1], channels)
-
-
-def _point_weights(position: Float[Array, " p"], length: int, mode: str) -> Float[Array, "p n"]:
-    """Returns the weights of the pixels along an axis at each position; those of pixels outside are left out."""
-    pixel = jnp.arange(length, dtype=position.dtype)
-    fixed = jax.lax.stop_gradient(position)
-    if mode == "nearest":
-        return (pixel == jnp.round(fixed)[..., None]).astype(position.dtype)
-    low = jnp.floor(fixed)
-    share = (position - low)[..., None]
-    return jnp.where(pixel == low[..., None], 1 - share, 0) + jnp.where(pixel == low[..., None] + 1, share, 0)
 
 
 @functools.cache

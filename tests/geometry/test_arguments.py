@@ -19,7 +19,7 @@ from gan2shape_jax.geometry.crop_box import CropBox
 _MODULES = camera, crop_box, lighting, mesh_rasterizer, rasterizer, render, resample, texture
 # Functions of no array, and those that only the others call.
 _OTHERS = {"intrinsics", "centred_box", "scaled_box", "grid_faces", "nothing_visible", "to_lattice"}
-_OTHERS |= {"triangles_at_samples", "warn_if_out_of_range", "near_plane"}
+_OTHERS |= {"warn_if_out_of_range", "near_plane"}
 
 
 @functools.cache  # for tests that run: what is drawn here takes a while to compile
@@ -111,7 +111,7 @@ ways = pytest.mark.parametrize("way", ["compiled", pytest.param("as called", mar
 def test_every_public_function_is_listed():
     assert set(_functions()) == set(_cases()) | _OTHERS
     package = importlib.import_module("gan2shape_jax.geometry")
-    inner = {"visibility", "tpu", "landmark_pose"}  # what rasterisers and predictions are made of
+    inner = {"visibility", "landmark_pose"}  # what rasterisers and predictions are made of
     assert {info.stem for info in importlib.resources.files(package).iterdir() if info.suffix == ".py"} == {
         "__init__", *inner, *(module.__name__.rpartition(".")[2] for module in _MODULES)
     }  # fmt: skip

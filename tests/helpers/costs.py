@@ -33,7 +33,7 @@ _SEEN = (
 _SHARED = 12
 # Checks of signatures make tracing a third longer.
 _CHECKED = 1.5
-_UNLIMITED = ("heavy", "slow", "ci", "tpu", "browser")
+_UNLIMITED = ("heavy", "slow", "ci", "browser")
 _GIB = 1 << 30
 # A test adds up to 0.5 GiB, and a process is not to grow beyond 3 GB.
 _LARGE = 2.0 * _GIB
