@@ -2,7 +2,9 @@
 
 A torch file is a pickle and raw storages: in a zip archive (PyTorch 1.6 and later) or one after another (earlier
 versions). NVIDIA's network pickles are pickles of records alone. A pickle names functions and classes: here it finds
-what stands in for them in `_KNOWN`, which makes data, and nothing else. NVIDIA's records (stylegan2-ada-pytorch:
+what stands in for them in `_KNOWN`, which makes data, and nothing else. It never holds an object of NumPy's or of this
+module's own: what it can hold, it can also call, take apart and change (`BUILD`), for all that is read later, too. So
+all but plain values are stand-ins, and become arrays only in `_as_data`. NVIDIA's records (stylegan2-ada-pytorch:
 torch_utils/persistence.py; stylegan2: dnnlib/tflib/network.py) are data, and the source code in them stays text.
 Whatever a file does with these is done in a child process, whose memory and time are limited (`sandbox`).
 """
@@ -77,10 +79,19 @@ def _check_start(path: str, file: BinaryIO) -> None:
     file.seek(0)
 
 
-class _StorageType(NamedTuple):
-    """Stands in for a class of PyTorch's storages."""
+class _Opaque:
+    """Stands in for a function, a class of storages, or a storage: a pickle can neither take it apart nor change it."""
 
-    dtype: np.dtype
+    __slots__ = ("content",)
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+    def __call__(self, *args: Any) -> Any:
+        return self.content(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise _Refused("a change of what a file only names")
 
 
 class _Storage(NamedTuple):
@@ -125,24 +136,26 @@ class _DataType:
 
 
 class _Array:
-    """Stands in for a NumPy array of plain numbers."""
+    """Stands in for an array of plain numbers."""
 
-    values: np.ndarray | None = None
+    def __init__(self, values: np.ndarray | None = None) -> None:
+        self.values = values
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, data = state
-        self.values = _array(data, kind, shape, "F" if fortran is True else "C")
+        self.values = _values(data, kind, shape, "F" if fortran is True else "C")
 
 
-def _array(data: Any, kind: Any, shape: Any, order: Any = "C") -> np.ndarray:
+def _values(data: Any, kind: Any, shape: Any, order: Any = "C") -> np.ndarray:
     data = data.encode("latin1") if isinstance(data, str) else data  # as Python 2 wrote it
     return np.frombuffer(data, kind.dtype).reshape(shape, order=order)
 
 
-def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
-    width = storage.dtype.itemsize
+def _tensor(storage: _Opaque, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> _Array:
+    dtype, buffer = storage.content
     # NumPy checks that all of it lies within the bytes.
-    return np.ndarray(size, storage.dtype, storage.buffer, offset * width, tuple(side * width for side in stride))
+    steps = tuple(side * dtype.itemsize for side in stride)
+    return _Array(np.ndarray(size, dtype, buffer, offset * dtype.itemsize, steps))
 
 
 # Of storages; bfloat16 becomes float32 in `_as_data`.
@@ -158,7 +171,7 @@ _KNOWN: dict[str, Any] = {
     "torch.Size": tuple,
     "torch.device": lambda *args: ":".join(map(short, args)),
     "torch.storage._load_from_bytes": lambda data: _read_pickled(io.BytesIO(data)),
-    **{f"torch.{name}Storage": _StorageType(np.dtype(dtype)) for name, dtype in _TYPES.items()},
+    **{f"torch.{name}Storage": np.dtype(dtype) for name, dtype in _TYPES.items()},
     "collections.OrderedDict": _Dictionary,
     "argparse.Namespace": _Attributes,
     "unsup3d.meters.MetricsTrace": _Attributes,  # the loss curves in Unsup3d's checkpoints
@@ -171,14 +184,14 @@ _KNOWN: dict[str, Any] = {
     "__builtin__.set": set,
     "_codecs.encode": str.encode,
     "numpy.dtype": _DataType,
-    "numpy.ndarray": _Array,
+    "numpy.ndarray": "numpy.ndarray",  # only named, by `_reconstruct`
     **{
         f"numpy.{core}.{name}": function
         for core in ("core", "_core")  # NumPy 1 and 2
         for name, function in (
-            ("multiarray.scalar", lambda kind, data: _array(data, kind, ()).item()),
+            ("multiarray.scalar", lambda kind, data: _values(data, kind, ()).item()),
             ("multiarray._reconstruct", lambda *_: _Array()),
-            ("numeric._frombuffer", _array),
+            ("numeric._frombuffer", lambda *args: _Array(_values(*args))),
         )
     },
 }
@@ -198,20 +211,23 @@ class _Unpickler(pickle.Unpickler):
         """Returns what stands in for a function or class."""
         if (full := f"{module}.{name}") not in _KNOWN:
             raise _Refused(one_line(full[:200]))
-        return _KNOWN[full]
+        known = _KNOWN[full]
+        # Classes have no state that a pickle could set: their own `__setstate__` comes first, or Python refuses.
+        return known if isinstance(known, type) else _Opaque(known)
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Any) -> _Opaque:
         """Returns the storage that a tensor refers to."""
         if self._buffer is None:
             raise _Refused("a storage outside of PyTorch's files")
-        _, (dtype,), key, _, count, *view = pid
+        _, kind, key, _, count, *view = pid
+        dtype = kind.content
         buffer = memoryview(self._buffer(dtype, key, count))
         if len(buffer) != count * dtype.itemsize:
             raise _Refused(f"a storage {key!r:.40} of {count} values that is missing")
         if any(view):  # the older format's view of a storage: its name, and where it begins and how long it is
             _, start, length = view[0]
             buffer = buffer[start * dtype.itemsize : (start + length) * dtype.itemsize]
-        return _Storage(dtype, buffer)
+        return _Opaque(_Storage(dtype, buffer))
 
 
 def _read_zip(file: BinaryIO) -> Any:
@@ -262,10 +278,10 @@ def _as_data(content: Any) -> Any:
             raise _Refused(f"more than {_VALUES:,} values")
         if value is None or type(value) in (bool, int, float, str, bytes):
             return value
-        if isinstance(value, np.ndarray):
-            return value.astype(np.float32) if value.dtype == ml_dtypes.bfloat16 else value
         if isinstance(value, _Array):
-            return value.values
+            values = value.values
+            half = values is not None and values.dtype == ml_dtypes.bfloat16
+            return values.astype(np.float32) if half else values
         if isinstance(value, dict):
             return {plain(key): plain(item) for key, item in value.items()}
         if type(value) in (list, tuple, set):

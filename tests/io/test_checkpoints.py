@@ -12,6 +12,7 @@ import pytest
 from helpers.pickles import Call, Storage, dumps, network_record
 
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.io import checkpoints
 from gan2shape_jax.io.checkpoints import TENSORFLOW, parse_checkpoint, read_checkpoint
 from gan2shape_jax.io.sandbox import Record
 
@@ -77,6 +78,28 @@ def test_calls_of_names_in_the_list_with_anything_else_are_refused(tmp_path, con
     for call in calls:
         with pytest.raises(UserError, match="bad.pt"):
             parse_checkpoint(str(_CONTAINERS[container](tmp_path / "bad.pt", dumps(call, 2))))
+
+
+@pytest.mark.parametrize("name", checkpoints._KNOWN)
+def test_a_pickle_holds_nothing_live_that_it_could_change_for_what_is_read_later(name):
+    """Sets a state (BUILD) on each name of the list, and on what comes of a call that takes it apart."""
+    named = b"c" + b"\n".join(name.encode().rsplit(b".", 1)) + b"\n"
+    taken_apart = b"ctorch._utils\n_rebuild_parameter\n" + named + b"R"
+    of_a_dtype, defaults = (3, ">", None, None, None, 8, 8, 0), (None, {"__defaults__": ("F",)})
+    for state in (of_a_dtype, defaults, {"content": 1}, (None, {"content": 1})):
+        for pushed in (named, taken_apart):
+            body = b"\x80\x02" + pushed + pickle.dumps(state, 2)[2:-1] + b"b."
+            with pytest.raises((checkpoints._Refused, pickle.UnpicklingError, TypeError, AttributeError)):
+                checkpoints._Unpickler(io.BytesIO(body)).load()
+    kinds = np.dtype(checkpoints._TYPES["BFloat16"]), np.dtype("f4")
+    assert [(kind.itemsize, kind.byteorder) for kind in kinds] == [(2, "="), (4, "=")]
+
+
+def test_arrays_are_none_while_a_pickle_is_read():
+    call = Call("numpy.core.numeric._frombuffer", b"abcd", Call("numpy.dtype", "u1"), (4,), "C")
+    for made in (call, Call("numpy.dtype", "f4")):
+        read = checkpoints._Unpickler(io.BytesIO(dumps(made, 2))).load()
+        assert not isinstance(read, np.ndarray | np.dtype)
 
 
 def _tensor(*layout, count=4):
