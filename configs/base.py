@@ -425,5 +425,8 @@ def _outputs(config: ConfigDict) -> None:
     config.runtime.precision = Field("auto", choices=("auto", "float32", "bfloat16"))
     # Training iterations compiled into one program; 0 chooses by the type of device.
     config.runtime.iterations_per_call = Field(0, low=0, high=10**6, role="machine")
+    # Hosts (processes) that share the work: 'auto' takes their number from Slurm, Open MPI, JAX_NUM_PROCESSES or, for
+    # joint training, a TPU slice; 'one' does not.
+    config.runtime.hosts = Field("auto", choices=("auto", "one"), role="machine")
     # Seconds that hosts which train together wait for each other at startup.
     config.runtime.hosts_timeout_s = Field(300, low=1, high=10**6, role="machine")

@@ -6,13 +6,16 @@ WORKDIR/results/NAME/   an image's results, apart from the run's own files
 WORKDIR/                .gan2shape_jax.json (see `io.output_folders`), .lock (see `run.lock`)
 WORKDIR/                failures.json  results.csv  results.md  index.html  latents/NAME.npy
 WORKDIR/                checkpoints/NAME/  tensorboard/NAME/
+WORKDIR/.hosts/failures-N-of-M.json   the images that failed when host N of M last ran
 
-A start locks the folder (`opened`), reads it once and decides once. Hosts that train together wait until all are there;
-the first one writes.
+A start locks the folder (`opened`), reads it once and decides once. Each host's share is that of its number, whatever
+is finished, so hosts agree without asking each other; only those that train together wait until all are there. A lost
+host's images are resumed at the next start, from their checkpoints, by however many hosts there are then.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import glob
@@ -42,8 +45,8 @@ from gan2shape_jax.io.output_folders import CHECKPOINTS, RUN, require_output_fol
 from gan2shape_jax.plan.identity import Identity, digest, identity_of, read_identity, resolve_auto
 from gan2shape_jax.plan.recipe import Plan
 from gan2shape_jax.results import AWAITS, examine, load_metrics
-from gan2shape_jax.run import lock
-from gan2shape_jax.training import devices
+from gan2shape_jax.run import hosts, lock
+from gan2shape_jax.run.hosts import ALONE, Team
 from gan2shape_jax.training.checkpoint import made_with
 from gan2shape_jax.training.resume import INPUTS, Decision, Existing, Requested, State, decide
 
@@ -59,8 +62,9 @@ class RunFolder:
     root: pathlib.Path  # the run's folder
     # Where checkpoints are kept, possibly in object storage; None is in the run's folder.
     checkpoint_folder: pathlib.PurePath | None = None
+    team: Team = Team()  # this host among those of the run
     # Functions that raise `FatalRunError` if a folder is this run's no longer.
-    requires: Sequence[Callable[[], None]] = ()
+    requires: tuple[Callable[[], None], ...] = ()
 
     @classmethod
     def at(cls, config: ConfigDict) -> RunFolder:
@@ -96,11 +100,6 @@ class RunFolder:
     def result(self, name: str) -> pathlib.Path:
         """Returns the folder of an image's results."""
         return results_root(self.root) / name
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes: the only one, or the first of hosts that train together."""
-        return jax.process_index() == 0
 
     @property
     def checkpoint_root(self) -> Any:
@@ -171,13 +170,20 @@ class RunFolder:
             return not load_metrics(folder).get(AWAITS)
         return True
 
-    def write_failures(self, failures: dict[str, str]) -> None:
-        """Writes `failures.json`, or removes it if there are none."""
-        path = self.root / "failures.json"
-        if failures:
-            atomic_text(path, json.dumps(failures, indent=2) + "\n")
+    def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
+        """Writes `failures.json`, or removes it if there are none; returns the failures of all hosts of the run."""
+        every, path, team, inside = dict(failures), self.root / "failures.json", self.team, self.root / ".hosts"
+        if team.count > 1:
+            atomic_text(inside / f"failures{team.suffix}.json", json.dumps(failures) + "\n")
+            for other in sorted(inside.glob(f"failures-*-of-{team.count}.json")):
+                with contextlib.suppress(OSError, UserError):  # another host's file, being rewritten
+                    others = read_object(other, "a host's failures")
+                    every |= {name: why for name, why in others.items() if not self.is_finished(name)}
+        if every:
+            atomic_text(path, json.dumps(every, indent=2) + "\n")
         else:
             path.unlink(missing_ok=True)
+        return every
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +193,7 @@ class Run:
     plan: Plan  # with nothing left to the program
     identity: Identity
     folder: RunFolder
-    images: Mapping[str, Decision]  # what happens to the images, by name
+    images: Mapping[str, Decision]  # what happens to this host's share of the images, by name
     networks: Decision  # what happens to networks that all images share
 
     @property
@@ -224,11 +230,23 @@ def opened(plan: Plan, names: Sequence[str]) -> Iterator[Run]:
     `names` are those in the image list. Hosts that train networks together wait for each other and are connected.
     Raises `UserError`: another run has the folder, it holds another one, or a host is missing.
     """
+    config, together = plan.config, plan.recipe.shares_networks
+    several, timeout_s = config.runtime.hosts == "auto", config.runtime.hosts_timeout_s
+    team = hosts.team_of(os.environ) if several else ALONE
+    connected = together and several and team.count == 1
+    if connected:
+        team = hosts.of_slice(timeout_s)
+    require_independent(plan, team)
     with contextlib.ExitStack() as stack:
-        folder = RunFolder.at(plan.config)
+        folder = dataclasses.replace(RunFolder.at(config), team=team)
         folder = dataclasses.replace(folder, requires=_locked(stack, plan, folder, names))
-        run, faults = _decided(plan, folder, names, tidies=folder.leads)
-        for name, why in faults.items() if folder.leads else ():
+        if together and team.count > 1:
+            lock.wait_for_hosts(folder.root, team, timeout_s)
+            if not connected:
+                hosts.connect(team, timeout_s)
+        share = list(names[team.index :: team.count])
+        run, faults = _decided(plan, folder, names, share, tidies=True)
+        for name, why in faults.items():
             set_aside(folder.result(stem_of(name)), f"it is incomplete: {why}; the image is reconstructed again")
         try:
             yield run
@@ -237,13 +255,22 @@ def opened(plan: Plan, names: Sequence[str]) -> Iterator[Run]:
             raise
 
 
+def require_independent(plan: Plan, team: Team) -> None:
+    """Raises `UserError` if several hosts have images of which each starts from the one before."""
+    if team.count > 1 and plan.recipe.trains_each and not plan.config.schedule.reset_weight:
+        raise UserError(
+            "config.schedule.reset_weight is False: each image starts from the networks of the previous "
+            "one, which several hosts cannot do; set it to True, or config.runtime.hosts='one'"
+        )
+
+
 def require_usable(plan: Plan, names: Sequence[str]) -> None:
     """Raises `UserError` if what the run's folder holds, or its name, does not go with this run; nothing is written."""
     folder = RunFolder.at(plan.config)
     for place, kind, option in _places(plan, folder):
         if kind and isinstance(place, pathlib.Path):
             require_output_folder(place, kind, option)
-    _decided(plan, folder, names, tidies=False)
+    _decided(plan, folder, names, names, tidies=False)
 
 
 def _places(plan: Plan, folder: RunFolder) -> list[tuple[pathlib.PurePath, str, str]]:
@@ -262,21 +289,19 @@ def _places(plan: Plan, folder: RunFolder) -> list[tuple[pathlib.PurePath, str, 
 
 def _locked(
     stack: contextlib.ExitStack, plan: Plan, folder: RunFolder, names: Sequence[str]
-) -> list[Callable[[], None]]:
-    """Locks the folders of a run, and connects its hosts; returns what raises if a folder was taken away."""
+) -> tuple[Callable[[], None], ...]:
+    """Locks the folders of a run; returns what raises if one of them was taken away."""
     command = plan.config.to_dict()
     del command["workdir"], command["runtime"]["compilation_cache"]  # paths on the machine itself
-    run, timeout_s = digest([command, list(names)]), plan.config.runtime.hosts_timeout_s
-    index, count = devices.host_of(os.environ) if plan.recipe.shares_networks else (0, 1)
-    places = _places(plan, folder) if index == 0 else []
-    requires = [stack.enter_context(lock.hold(place, kind, option=field, run=run)) for place, kind, field in places]
-    if count > 1:
-        requires = [lock.meet(folder.root, run, index, count, timeout_s)]
-        devices.connect(index, count, timeout_s)
-    return requires
+    run = digest([command, list(names)])
+    places = _places(plan, folder)
+    held = (lock.hold(place, kind, option=option, team=folder.team, run=run) for place, kind, option in places)
+    return tuple(map(stack.enter_context, held))
 
 
-def _decided(plan: Plan, folder: RunFolder, names: Sequence[str], *, tidies: bool) -> tuple[Run, dict[str, str]]:
+def _decided(
+    plan: Plan, folder: RunFolder, names: Sequence[str], share: Sequence[str], *, tidies: bool
+) -> tuple[Run, dict[str, str]]:
     """Returns a run, and the images whose results cannot be read, with why; devices start.
 
     What killed writes have left is removed if this `tidies`, once the folder is known to be this run's.
@@ -300,23 +325,29 @@ def _decided(plan: Plan, folder: RunFolder, names: Sequence[str], *, tidies: boo
         for place in shared or [folder.checkpoints(stem_of(name)) for name in names]:
             decide(Existing("begun", made_with(place)), Requested(own, place=f"{place} has a checkpoint"))
     if tidies:
-        _tidy(folder, map(stem_of, names))
-    existing = {name: folder.existing(stem_of(name)) for name in names}
+        _tidy(folder, [stem_of(name) for name in share])
+    existing = {name: folder.existing(stem_of(name)) for name in share}
     # Of what does not exist, the inputs are read when it is made.
     requested = {name: run.requested(name) for name, result in existing.items() if result.state != "nothing"}
     of_all = run.requested_networks(names)
-    images = dict.fromkeys(names, Decision.MAKE)
+    images = dict.fromkeys(share, Decision.MAKE)
     images |= {name: decide(existing[name], asked) for name, asked in requested.items()}
     networks = decide(folder.existing_networks, of_all) if plan.recipe.shares_networks else Decision.MAKE
     faults = {name: result.fault for name, result in existing.items() if result.fault}
     return dataclasses.replace(run, images=images, networks=networks), faults
 
 
-def _tidy(folder: RunFolder, stems: Iterable[str]) -> None:
-    """Removes what killed writes have left of these images and of the run."""
-    of_images = (place / stem for stem in stems for place in (folder.result(""), folder.latents))
-    for place in dict.fromkeys([folder.root, *(path.parent for path in of_images)]):
-        clear_leftovers(place)
+def _tidy(folder: RunFolder, stems: Sequence[str]) -> None:
+    """Removes what killed writes have left of these images and, where there is no other host, of the run."""
+    own = collections.defaultdict[pathlib.Path, set[str]](set)
+    for path in (place / stem for stem in stems for place in (folder.result(""), folder.latents)):
+        own[path.parent].add(path.name)
+    if folder.team.count > 1:  # others may be writing there
+        for place, of in own.items():
+            clear_leftovers(place, of=of)
+    else:
+        for place in (folder.root, folder.root / ".hosts", *own):
+            clear_leftovers(place)
 
 
 def _real(folder: pathlib.PurePath) -> str:

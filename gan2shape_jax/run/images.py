@@ -217,19 +217,25 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
             self.fail(self._writing.popleft().result())
 
     def summarize(self) -> None:
-        """Writes summaries of the folder's current contents unless they are there."""
+        """Writes summaries of the folder's current contents unless they are there.
+
+        If another host has meanwhile finished an image, this host may just have overwritten its summary, so the files
+        are written again: whoever writes last has read everything.
+        """
         start = time.monotonic()
         self.folder.require()
-        left = [stem for stem in self._stems if stem not in self._finished]
-        new = [stem for stem in left if self.folder.is_finished(stem)]
-        self._finished |= {stem: judge.row_of(stem, self.folder.result(stem)) for stem in new}
-        predicted = {
-            stem: self._predicted.get(stem) or judge.row_of(stem, self.folder.result(stem))
-            for stem in left
-            if stem not in self._finished and is_result(self.folder.result(stem))
-        }
-        failures = self._refused | self._failures
-        if new or predicted.keys() != self._predicted.keys() or failures != self._reported:
+        while True:
+            left = [stem for stem in self._stems if stem not in self._finished]
+            new = [stem for stem in left if self.folder.is_finished(stem)]
+            self._finished |= {stem: judge.row_of(stem, self.folder.result(stem)) for stem in new}
+            predicted = {
+                stem: self._predicted.get(stem) or judge.row_of(stem, self.folder.result(stem))
+                for stem in left
+                if stem not in self._finished and is_result(self.folder.result(stem))
+            }
+            failures = self.folder.write_failures(self._refused | self._failures)
+            if not new and predicted.keys() == self._predicted.keys() and failures == self._reported:
+                break
             self._reported, self._predicted = failures, predicted
             unmade = {
                 stem: Row(stem, f"{'not used' if stem in self._refused else 'failed'}: {message}")
@@ -237,7 +243,6 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
             }
             rows = predicted | self._finished | unmade
             self._rows = [rows[stem] for stem in self._stems if stem in rows]
-            self.folder.write_failures(failures)
             write_table(self.folder.root, self._rows)
             write_page(self.folder.root, self._rows)
         self._due = time.monotonic() + _SPACING * (time.monotonic() - start)
@@ -257,9 +262,9 @@ def run_context(run: Run) -> Iterator[RunContext]:
     """Loads the frozen networks, writes the configuration, and shows progress until the block is left."""
     plan, config, folder = run.plan, run.config, run.folder
     architecture, frozen = inputs.load_frozen(plan)
-    if folder.leads:
-        folder.describe(config, run.identity, plan.record)
-    curves = config.logging.tensorboard and folder.leads
+    folder.describe(config, run.identity, plan.record)
+    # Images with networks of their own have their own curves on each host.
+    curves = config.logging.tensorboard and (folder.team.leads or plan.recipe.trains_each)
     monitor = Monitor(plan.schedule, folder.root / "tensorboard" if curves else None)
     monitor.log(f"{plan.recipe.name}: {plan.recipe.words}")  # the first line that a newcomer reads
     with monitor:

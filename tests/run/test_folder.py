@@ -31,9 +31,10 @@ from gan2shape_jax.method.state import TrainState
 from gan2shape_jax.plan.identity import identity_of, resolve_auto
 from gan2shape_jax.plan.recipe import Plan, resolve
 from gan2shape_jax.results import save_result
-from gan2shape_jax.run import experiment, preflight
+from gan2shape_jax.run import experiment, lock, preflight
 from gan2shape_jax.run import folder as run_folder
 from gan2shape_jax.run.folder import RunFolder, require_apart, require_no_pattern
+from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.lock import hold
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.checkpoint import Checkpoints
@@ -137,8 +138,8 @@ def test_a_folder_where_checkpoints_would_be_lost_is_refused_at_once(tmp_path):
         require_no_pattern(epath.Path("gs://bucket/faces*"))
 
 
-def _refused(folder):
-    with pytest.raises(UserError, match="another run uses") as caught, hold(folder):
+def _refused(folder, **more):
+    with pytest.raises(UserError, match="another run uses") as caught, hold(folder, **more):
         raise AssertionError("held twice")
     return str(caught.value)
 
@@ -169,6 +170,7 @@ def test_a_folder_made_in_vain_goes_again(tmp_path):
 
 _HOLDING = """
 import pathlib, subprocess, sys, time
+from gan2shape_jax.run.hosts import Team
 from gan2shape_jax.run.lock import hold
 with hold(pathlib.Path(sys.argv[1])):
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])  # a child that outlives it
@@ -202,6 +204,24 @@ def test_a_removed_or_replaced_folder_is_found_out(tmp_path):
         folder.mkdir()
         with hold(folder), pytest.raises(FatalRunError):
             require()
+
+
+def test_hosts_of_one_run_share_a_folder_and_shut_others_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "_GLANCE_S", 0.1)
+    first = hold(tmp_path, team=Team(0, 2), run="this")
+    first.__enter__()
+    told = _refused(tmp_path, team=Team(1, 2), run="another")
+    assert "start all hosts of a run with the same command and image list, or" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MARKER, ".lock-0-of-2", ".lock-0-of-2.json"]
+    (tmp_path / ".lock-1-of-2.json").write_text('{"run": "what was killed"}')
+    with hold(tmp_path, team=Team(1, 2), run="this"):
+        _refused(tmp_path)
+        _refused(tmp_path, team=Team(1, 2), run="this")
+        _refused(tmp_path, team=Team(2, 3), run="this")
+        first.__exit__(None, None, None)
+        _refused(tmp_path)  # the other host outlives the first one
+    with hold(tmp_path):
+        pass
 
 
 def test_in_object_storage_the_last_start_takes_over(tmp_path, capsys):
@@ -287,6 +307,20 @@ def test_what_killed_writes_have_left_is_removed(folder, tmp_path):
     folder.result("b").rename(folder.root / "results" / ".b.abcdefgh.former")
     assert _finished(tmp_path) == ["a", "b"]
     assert not any((folder.root / name).exists() for name in left) and (folder.root / ".mine.part").exists()
+
+
+def test_hosts_take_shares_by_their_number_and_tidy_only_their_own(folder, tmp_path, monkeypatch):
+    def share(index):
+        monkeypatch.setattr(run_folder.hosts, "team_of", lambda _: Team(index, 2))
+        return list(_started(tmp_path).images)
+
+    left = {name: folder.root / "results" / f".{name}.abcdefgh.part" for name in "abc"}
+    for path in (*left.values(), folder.root / ".config.01234567.part.json"):
+        path.write_text("")
+    assert share(0) == ["a.png", "c.png"]
+    assert [path.exists() for path in left.values()] == [False, True, False]
+    assert share(1) == ["b.png"]
+    assert not any(path.exists() for path in left.values()) and (folder.root / ".config.01234567.part.json").exists()
 
 
 def test_files_of_the_run_that_cannot_be_read_are_set_aside_before_others_take_their_place(folder, tmp_path, capsys):

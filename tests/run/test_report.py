@@ -197,17 +197,24 @@ def _save(folder: RunFolder, name: str, **metrics) -> None:
     save_result(plain_result(name, metrics={"side": 0.03, "prior": {"side": 0.04}} | metrics), folder.result(name))
 
 
-def test_summaries_wait_longer_the_longer_they_take(tmp_path):
+def test_writing_waits_longer_the_longer_it_takes_and_results_of_other_hosts_are_found(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
-    work_items = WorkItems(folder, ["a.png", "b.png"], print)
+    work_items, write = WorkItems(folder, ["a.png", "b.png", "c.png"], print), run_images.write_table
+
+    def slow(root, rows):
+        write(root, rows)
+        if len(rows) == 1:
+            _save(folder, "b")  # what another host does at that moment
+
+    monkeypatch.setattr(run_images, "write_table", slow)
     _save(folder, "a")
     work_items.fail({})
-    assert "\na," in (tmp_path / "results.csv").read_text()
-    _save(folder, "b")
-    work_items.fail({})  # too soon
-    assert "\nb," not in (tmp_path / "results.csv").read_text()
-    list(work_items.unfinished({}))
     assert "\nb," in (tmp_path / "results.csv").read_text()
+    _save(folder, "c")
+    work_items.fail({})  # too soon
+    assert "\nc," not in (tmp_path / "results.csv").read_text()
+    list(work_items.unfinished({}))
+    assert "\nc," in (tmp_path / "results.csv").read_text()
 
 
 def test_summaries_are_written_again_only_where_they_say_something_new(tmp_path, monkeypatch):

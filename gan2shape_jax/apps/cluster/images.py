@@ -71,7 +71,7 @@ def image_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
     scratch, workdir = engine.scratch(), pathlib.Path(task["workdir"])
     (scratch / "config.json").write_text(task["config"])
     config = read_config(scratch / "config.json").unlock()
-    config.logging.tensorboard = False
+    config.runtime.hosts, config.logging.tensorboard = "one", False
     checkpoints = config.checkpoint.folder or str(workdir / "checkpoints")
 
     def make(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
