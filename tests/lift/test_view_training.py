@@ -12,6 +12,8 @@ from gan2shape_jax.method import models
 from gan2shape_jax.plan import inputs
 from gan2shape_jax.plan.recipe import resolve
 
+_BATCH = 8  # of all that is drawn here: one program
+
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
@@ -23,7 +25,7 @@ def case(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
-    for name, value in {"_LEARNING_RATE": 2e-3, "_SAMPLES": 32, "_BATCH": 8}.items():
+    for name, value in {"_LEARNING_RATE": 2e-3, "_SAMPLES": 32, "_BATCH": _BATCH}.items():
         monkeypatch.setattr(view_training, name, value)
 
 
@@ -39,19 +41,19 @@ def test_a_spot_is_drawn_where_the_turned_surface_has_it(case, turn):
     settings = case[2]
     camera, size = settings.camera, settings.image_size
     down, across = np.mgrid[:size, :size]
-    depth = _bowl(size)[None]
+    depth = jnp.broadcast_to(_bowl(size), (_BATCH, size, size))
     texel = (size // 2 - 2, size // 2 + 3)  # row and column
     views = np.array([[0.05, 0.1, 0, 0, 0, 0]], np.float32)
     turned = views + np.float32([*turn, 0.004, -0.002, 0])
     places = [
-        np.asarray(cam.project(cam.moved_points(depth, jnp.asarray(view), camera), camera))[0][texel]
+        np.asarray(cam.project(cam.moved_points(depth[:1], jnp.asarray(view), camera), camera))[0][texel]
         for view in (views, turned)
     ]
     away = (across - places[0][0]) ** 2 + (down - places[0][1]) ** 2
     image = np.repeat(-0.8 + 1.6 * np.exp(-away / 3)[None, ..., None], 3, axis=-1).astype(np.float32)
-    keys = jax.random.split(jax.random.key(1), 3)
-    for key in keys:
-        grey = np.asarray(view_training._drawn(key, image, depth, views, turned, settings))[0].mean(-1)
+    images, *both = (np.repeat(each, _BATCH, axis=0) for each in (image, views, turned))
+    for key in jax.random.split(jax.random.key(1), 3):
+        grey = np.asarray(view_training._drawn(key, images, depth, *both, settings))[0].mean(-1)
         weight = np.maximum(grey - grey.max() / 2 - grey.min() / 2, 0)
         found = [(weight * along).sum() / weight.sum() for along in (across, down)]
         np.testing.assert_allclose(found, places[1], atol=0.9)
@@ -60,16 +62,16 @@ def test_a_spot_is_drawn_where_the_turned_surface_has_it(case, turn):
 
 def test_only_v_changes_and_sees_by_how_much_samples_are_turned(case, monkeypatch):
     config, maker, settings, params = case
-    depth = jnp.broadcast_to(_bowl(settings.image_size), (16, *2 * (settings.image_size,)))
-    explained = depth[: view_training._BATCH], jnp.zeros((view_training._BATCH, 6))
-    monkeypatch.setattr(view_training, "_explained", lambda *_: explained)
+    depth = jnp.broadcast_to(_bowl(settings.image_size), (_BATCH, *2 * (settings.image_size,)))
+    monkeypatch.setattr(view_training, "_explained", lambda *_: (depth, jnp.zeros((_BATCH, 6))))
     taught = view_training.taught(config, params, maker)
     assert all(taught[name] is params[name] for name in params if name != "view")
-    images, _ = maker.images(samples.Stream.HELD_OUT_SAMPLE, range(16))
-    turned = view_training._turned(np.random.default_rng(0), np.zeros((16, 6), np.float32))
-    drawn = view_training._drawn(jax.random.key(2), images, depth, 0 * turned, turned, settings)
-    found = np.asarray(models.views(taught, drawn, maker.frozen.view_mean, settings))
-    assert np.corrcoef(turned[:, 1], found[:, 1])[0, 1] > 0.5
+    images, _ = maker.images(samples.Stream.HELD_OUT_SAMPLE, range(2 * _BATCH))
+    every, seen = view_training._turned(np.random.default_rng(0), np.zeros((2 * _BATCH, 6), np.float32)), []
+    for some, turned in zip(np.split(images, 2), np.split(every, 2)):
+        drawn = view_training._drawn(jax.random.key(2), some, depth, 0 * turned, turned, settings)
+        seen.append(jax.jit(models.views)(taught, drawn, maker.frozen.view_mean, settings))
+    assert np.corrcoef(every[:, 1], np.concatenate(seen)[:, 1])[0, 1] > 0.5
 
 
 def test_the_same_key_teaches_the_same_and_no_iterations_nothing(case):
