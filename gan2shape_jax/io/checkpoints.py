@@ -279,9 +279,9 @@ def _as_data(content: Any) -> Any:
         if value is None or type(value) in (bool, int, float, str, bytes):
             return value
         if isinstance(value, _Array):
-            values = value.values
-            half = values is not None and values.dtype == ml_dtypes.bfloat16
-            return values.astype(np.float32) if half else values
+            if value.values is not None and value.values.dtype == ml_dtypes.bfloat16:
+                return value.values.astype(np.float32)
+            return value.values
         if isinstance(value, dict):
             return {plain(key): plain(item) for key, item in value.items()}
         if type(value) in (list, tuple, set):
