@@ -85,6 +85,8 @@ class Storage:
     def at(cls, address: str | os.PathLike[str]) -> "Storage":
         """Returns the storage at a path or URL; raises `UserError` if a library for it is missing."""
         address = os.fspath(address)
+        if not is_remote(address):  # fsspec would take a::b for a chain of URLs, and ~b for a home
+            return cls(address.rstrip("/"), fsspec.filesystem("file"), os.path.abspath(address))
         with in_words(address):
             fs, root = fsspec.core.url_to_fs(address, use_listings_cache=False)
         return cls(address.rstrip("/"), fs, root.rstrip("/"))

@@ -1,5 +1,7 @@
 """What is read from and written to S3, and what is refused, without a cluster."""
 
+import os
+
 import pytest
 
 from gan2shape_jax.errors import UserError
@@ -110,3 +112,16 @@ def test_photos_that_are_links_are_named_as_the_user_sees_them(tmp_path):
     (tmp_path / "linkok.png").symlink_to(tmp_path / "009.png")
     ((path, version),) = command._expand([str(tmp_path / "linkok.png")], log=pytest.fail)
     assert path == str(tmp_path / "linkok.png") and version[0] == 1
+
+
+def test_photos_and_folders_of_this_machine_have_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["memory::a.jpg", "a::b.jpg", "~.jpg", "-a.jpg", "s3:.jpg", "*[1]?.jpg", "new\nline.jpg"]
+    names.append(os.fsdecode(b"'\"\\;$(a)\xff.jpg"))
+    for folder in ("memory::", "a::b", "~root"):
+        command.Storage.at(folder).write({name: os.fsencode(name) for name in names})
+        found = dict(command._expand([folder], log=pytest.fail))
+        assert found.keys() == {str(tmp_path / folder / name) for name in names}
+        for path, version in found.items():
+            command._fetch({"path": path, "version": version}, tmp_path / "fetched/photo")
+            assert os.fsdecode((tmp_path / "fetched/photo").read_bytes()) == path.rpartition("/")[2]
