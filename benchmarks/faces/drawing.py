@@ -27,6 +27,7 @@ _UNIT = 0.0677  # scene units of a unit of the head; with the next line, framed 
 _CENTER = np.array([0.0, -0.51, -0.28])  # of rotation, in the head's frame
 _SKULL = np.array([0.0, 0.25, -1.2])  # its middle, in the head's frame
 _HALF = 0.44  # from the middle to an eye
+_AXES = np.array([1.0, -1, -1])  # from the head's frame to the scene's
 
 
 def occlusion(family: dict, directions: int = 48) -> np.ndarray:
@@ -167,10 +168,9 @@ def _background(s, size: int):
     return jnp.clip(colour * jnp.exp(noise)[..., None], 0.002, 0.95)
 
 
-def _draw_one(family, p, s, size: int, supersample: int):
-    camera = Camera(image_size=size, far=photograph.FAR)
+def shaped(family, p):
+    """Returns where a person's vertices are, `(N + H, 3)`, in the head's frame about the middle of the eyes."""
     rest, style = family["rest"], p["style"]
-    head = len(rest)
     moved = jnp.tensordot(p["weights"], family["modes"], 1)
     mirror = jnp.stack([p["mirror"], 1.0, 1.0])
     worn = (family["hair"][style] - _SKULL) * p["volume"] + _SKULL + jnp.stack([0.0, *p["lift"]])
@@ -179,23 +179,36 @@ def _draw_one(family, p, s, size: int, supersample: int):
     # Framed alike: by the distances between the eyes and from them to the mouth.
     eyes = points[family["eyes"]].mean(1)
     middle = eyes.mean(0)
-    mouth = (points[:head] * family["lips"][:, None]).sum(0) / family["lips"].sum()
+    mouth = (points[: len(rest)] * family["lips"][:, None]).sum(0) / family["lips"].sum()
     scale = (
         jnp.linalg.norm(eyes[0] - eyes[1]) / family["apart"] + jnp.linalg.norm(middle - mouth) / family["above"]
     ) / 2
-    points = (points - middle) / scale - _CENTER
+    return (points - middle) / scale - _CENTER
+
+
+def in_scene(points, s):
+    """Returns points of a head, see `shaped`, in the scene; how it is turned; and its tangent and lens.
+
+    Other focal lengths come nearer and are scaled to the camera's, which sees a point at its product with the lens.
+    """
+    tangent = jnp.tan(jnp.radians(s["fov"]) / 2) / np.tan(np.radians(photograph.FOV) / 2)
+    turn = rotation_matrix(s["view"][:3])
+    shift = s["view"][3:] * tangent + jnp.array([0, 0, 1.0])
+    scene = (points * _AXES * _UNIT * s["zoom"] * tangent) @ turn.T + shift
+    return scene, turn, tangent, jnp.array([1, 1, tangent]) / tangent
+
+
+def _draw_one(family, p, s, size: int, supersample: int):
+    camera = Camera(image_size=size, far=photograph.FAR)
+    rest, style = family["rest"], p["style"]
+    head = len(rest)
+    points = shaped(family, p)
     shown = jnp.where((family["parts"][:, None] == GLASSES) & (p["glasses"] < 0.5), 0, family["faces"])
     faces = jnp.concatenate([shown, family["hair_faces"][style] + head])
     parts = jnp.concatenate([family["parts"], jnp.full(len(family["hair_faces"][0]), HAIR)])
     normals = _normals(points + _CENTER, family["faces"], head)
-    # Into the scene; other focal lengths come nearer and are scaled to the camera's.
-    axes = jnp.array([1.0, -1, -1])
-    tangent = jnp.tan(jnp.radians(s["fov"]) / 2) / np.tan(np.radians(photograph.FOV) / 2)
-    turn = rotation_matrix(s["view"][:3])
-    shift = s["view"][3:] * tangent + jnp.array([0, 0, 1.0])
-    scene = (points * axes * _UNIT * s["zoom"] * tangent) @ turn.T + shift
-    normals = (normals * axes) @ turn.T
-    lens = jnp.array([1, 1, tangent]) / tangent
+    scene, turn, tangent, lens = in_scene(points, s)
+    normals = (normals * _AXES) @ turn.T
     fragments = rasterize(scene * lens, camera, faces=faces, supersample=supersample)
     paint = jnp.concatenate([rest, family["hair"][style]])
     attributes = jnp.concatenate([

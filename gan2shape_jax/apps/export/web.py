@@ -248,7 +248,7 @@ def _worker(files: dict[str, bytes]) -> bytes:
     return jinja2.Template(source).render(version=digest.hexdigest()[:16], files=shown).encode()
 
 
-class _Graph:
+class Graph:
     """Nodes and tensors of a graph, each named as it is added."""
 
     def __init__(self) -> None:
@@ -256,6 +256,7 @@ class _Graph:
         self.tensors: list[Any] = []
 
     def constant(self, values: Any, kind: Any = np.float32) -> str:
+        """Adds a tensor; returns its name."""
         from onnx import numpy_helper
 
         name = f"c{len(self.tensors)}"
@@ -273,6 +274,7 @@ class _Graph:
         return self.add("DequantizeLinear", steps, self.constant(scale), self.constant(zero, np.int8), axis=axis)
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Adds a node; returns the name of its output."""
         from onnx import helper
 
         name = attributes.pop("name", f"n{len(self.nodes)}")
@@ -301,6 +303,7 @@ class _Graph:
         return self.add("Conv", x, weight, strides=[stride] * 2, pads=[pad] * 4)
 
     def normed(self, x: str, layer: Layer, scale: np.ndarray, bias: np.ndarray) -> str:
+        """Adds a group normalisation; returns what it gives."""
         side = self.add("Shape", x)
         flat = self.add("Reshape", x, self.constant([0, layer.groups, -1], np.int64))
         ones, zeros = self.constant(np.ones(layer.groups)), self.constant(np.zeros(layer.groups))
@@ -332,7 +335,7 @@ def factors_model(predictor: explain.Predictor, *, bits: Mapping[str, int]) -> o
         raise UserError(f"networks are written by onnx, which is not installed: {install('export-web')}") from None
     settings, params, camera = predictor.settings, predictor.params, predictor.settings.camera
     size, modules = settings.image_size, models.modules(settings)
-    graph = _Graph()
+    graph = Graph()
     add, constant = graph.add, graph.constant
 
     def network(name: str, x: str) -> str:
