@@ -14,7 +14,7 @@ found, and nothing around it; `covers` have something drawn over the face. What 
 
 `record` writes the model's trust record (`NAME.trust.safetensors`): the SIDE to expect, a ridge regression of its
 logarithm on the severities of `photos.judge.MEASURES`, with its interval; and the usual error at each place of the
-canonical frame, of heads as they are framed in HEADS.
+canonical frame, and the mean shape, of heads as they are framed in HEADS.
 
 `tell` prints, for each kind of change, how many photos were found, their grades, how many keep the grade of the
 unchanged photo; and where truth is known the area under the curve of risk over coverage, by the SIDE to expect, beside
@@ -44,7 +44,7 @@ from gan2shape_jax.detection import faces
 from gan2shape_jax.detection.detector import PERHAPS, SIDE, exposed
 from gan2shape_jax.geometry import camera as cam
 from gan2shape_jax.geometry import resample
-from gan2shape_jax.geometry.crop_box import crop_to_photo, sample_crop
+from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, sample_crop
 from gan2shape_jax.io.data import Item
 from gan2shape_jax.io.files import atomic_bytes, atomic_text, sha256
 from gan2shape_jax.io.image_files import Picture
@@ -53,13 +53,14 @@ from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.photos.explain import Predictor, load_kind
 from gan2shape_jax.photos.find import assess, find
 from gan2shape_jax.photos.pipeline import PhotoModel, load_photo_model
+from gan2shape_jax.photos.texture import Seen, texture_from_all
 from gan2shape_jax.plan.recipe import resolve
 
 LONGER = 640  # pixels of a photo's longer side, at most
 _AROUND = 40  # pixels around a rendered head
 _HARMLESS = ("contrast 0.6", "contrast 1.6", "grey", "warm", "gain 0.5", "gain 1.5", "JPEG 60", "mirrored")
 _HARMFUL = ("blurred", "tiny", "covered by a mask", "covered by a hand", "dark", "cut")
-_COVERS = ("sunglasses", "a hand over the mouth", "an arm", "hair")
+_COVERS = ("sunglasses", "a hand over the mouth", "an arm", "hair", "sunglasses and a cap")
 _CLOSE = tuple(f"close {share}{grey}" for share in (100, 88, 75, 65) for grey in ("", " grey"))
 _LUMA = np.array((0.299, 0.587, 0.114))
 _RIDGE, _FOLDS = 1.0, 8
@@ -156,7 +157,7 @@ def _with_hand(photo: np.ndarray, marks: np.ndarray, rng: np.random.Generator) -
 
 
 def _covered_by(what: str, photo: np.ndarray, marks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns a photo with sunglasses, a hand, an arm or hair drawn over the face."""
+    """Returns a photo with sunglasses, also under a cap, a hand, an arm or hair drawn over the face."""
     eyes, mouth, across = marks[:2].mean(0), marks[3:].mean(0), marks[1] - marks[0]
     down, side, wide = mouth - eyes, rng.choice((-1, 1)), float(np.linalg.norm(across))
     (x, y), dark = np.maximum(np.round(marks[2]).astype(int), 0), rng.uniform(15, 60) * np.array((1.1, 1.0, 0.9))
@@ -167,13 +168,18 @@ def _covered_by(what: str, photo: np.ndarray, marks: np.ndarray, rng: np.random.
         cv2.line(canvas, *ends, colour.tolist(), max(1, round(width)), cv2.LINE_AA)
 
     def draw(canvas: np.ndarray) -> None:
-        if what == "sunglasses":
+        if what.startswith("sunglasses"):
             size, turn = (0.40 * wide, rng.uniform(0.26, 0.36) * wide), np.degrees(np.arctan2(across[1], across[0]))
             for eye in marks[:2]:
                 middle = tuple(np.round(eye + 0.05 * down).astype(int).tolist())
                 axes = tuple(max(2, round(length)) for length in size)
                 cv2.ellipse(canvas, middle, axes, float(turn), 0, 360, dark.tolist(), -1, cv2.LINE_AA)
             line(canvas, marks[0] - 0.6 * across, marks[1] + 0.6 * across, dark, 0.06 * wide)
+            if what.endswith("cap"):  # half an ellipse, and its visor
+                colour, brim = rng.uniform(20, 230, 3), eyes - 0.45 * down
+                middle, axes = tuple(np.round(brim).astype(int).tolist()), (round(1.25 * wide), round(1.3 * wide))
+                cv2.ellipse(canvas, middle, axes, float(turn), 180, 360, colour.tolist(), -1, cv2.LINE_AA)
+                line(canvas, brim - 1.1 * across, brim + 1.1 * across, 0.7 * colour, 0.25 * wide)
         elif what == "a hand over the mouth":
             for k in range(4):
                 start = mouth + side * 1.1 * across + (0.22 * k - 0.15) * down
@@ -233,9 +239,11 @@ def _cut(
 
 
 def measure_largest_face(
-    photo: np.ndarray, truth: _Truth | None, model: PhotoModel
-) -> tuple[dict[str, Any], np.ndarray] | None:
-    """Returns what a verdict on the largest face goes by, and its landmarks in the photo; None if there is none."""
+    photo: np.ndarray, truth: _Truth | None, model: PhotoModel, front: np.ndarray | None
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray] | None:
+    """Returns what a verdict on the largest face goes by, its landmarks in the photo, and what is seen of it from in
+    front, as a picture (S, S, 3); None if there is none. `front` is the true such picture, if known.
+    """
     picture, finder, networks = Picture(Image.fromarray(photo), None, 1, False), model.finder, model.predictor
     detections = [one for one in find(picture, finder) if one.score >= PERHAPS]
     if not detections:
@@ -250,6 +258,9 @@ def measure_largest_face(
     marks = faces.landmarks_in(crop)
     row = {"score": assessment.score, "box": [box.x, box.y, box.side], "view": np.round(result.view, 4).tolist()}
     row |= {name: float(value) for name, value in judge.measured(assessment, result.view, result.metrics).items()}
+    seen_from_front = _front(photo, box, result)
+    if front is not None:
+        row["front"] = judge.dissimilarity(seen_from_front, front, networks.grader.mask > 0.5)
     if truth is not None:
         rows, columns = np.mgrid[:side, :side] + 0.5
         places = crop_to_photo(np.stack([columns.ravel(), rows.ravel()], axis=1), box, side)
@@ -264,7 +275,24 @@ def measure_largest_face(
         if truth.view is not None:
             row["yaw_off"] = abs(float(np.degrees(result.view[1] - truth.view[1])))
     there = marks if np.isfinite(marks).all() else np.full((5, 2), side / 2, np.float32)
-    return row, crop_to_photo(there + 0.5, box, side)
+    return row, crop_to_photo(there + 0.5, box, side), seen_from_front
+
+
+def _front(photo: np.ndarray, box: CropBox, result: Any) -> np.ndarray:
+    """Returns a result with its photo's texture from in front (S, S, 3), 0 to 255."""
+    side, seen = result.camera.image_size, Seen(photo, box, result.view, 0.0, result.input_mask)
+    lit = texture_from_all(result, [seen], largest=4 * side).lit
+    return cv2.resize(lit, (side, side), interpolation=cv2.INTER_AREA).astype(np.float64)
+
+
+def _true_front(file: pathlib.Path, networks: Predictor) -> np.ndarray | None:
+    """Returns a picture of a head from in front, moved to where a result's front has its landmarks; None without."""
+    picture = np.asarray(Image.open(file).convert("RGB"))
+    marks, camera = faces.landmarks_in(picture), networks.settings.camera
+    places = np.asarray(cam.project(networks.frozen.landmarks, camera), np.float32)
+    move = cv2.estimateAffinePartial2D(marks, places, method=cv2.LMEDS)[0] if np.isfinite(marks).all() else None
+    sides = (camera.image_size, camera.image_size)
+    return None if move is None else cv2.warpAffine(picture, move, sides, borderMode=cv2.BORDER_REPLICATE) * 1.0
 
 
 def _valid(result: Any) -> np.ndarray:
@@ -300,7 +328,8 @@ def _measure(options: argparse.Namespace) -> None:
         if name in done:
             continue
         rng = np.random.default_rng(zlib.crc32(name.encode()))
-        first = measure_largest_face(photo, truth, model)
+        front = _true_front(options.fronts / "image" / name, model.predictor) if options.fronts else None
+        first = measure_largest_face(photo, truth, model, front)
         fresh = [{"name": name, "change": "none", "found": first is not None} | (first[0] if first else {})]
         changes = list(_HARMLESS) if "harmless" in options.changes else []
         if "harmful" in options.changes:
@@ -308,7 +337,7 @@ def _measure(options: argparse.Namespace) -> None:
         changes += list(_COVERS) if "covers" in options.changes else []
         changes += list(_CLOSE) if "close" in options.changes else []
         for change in changes if first else ():
-            marks = first[1]
+            marks, front = first[1], front if options.heads else first[2]
             eyes = float(np.hypot(*(marks[1] - marks[0])))
             if change == "cut":
                 other, known = _cut(photo, truth, eyes, marks, rng)
@@ -318,7 +347,7 @@ def _measure(options: argparse.Namespace) -> None:
                 other, known = changed(photo, change, eyes, marks, rng), truth
                 if known is not None and other.shape != photo.shape:
                     known = _resized(known, other.shape)
-            again = measure_largest_face(other, known, model)
+            again = measure_largest_face(other, known, model, front)
             fresh.append({"name": name, "change": change, "found": again is not None} | (again[0] if again else {}))
         rows += fresh
         if len(rows) // 40 != (len(rows) - len(fresh)) // 40:
@@ -365,9 +394,9 @@ def _record(options: argparse.Namespace) -> None:
     rows = [row for row in _rows(options.files) if np.isfinite(row.get("side", np.nan))]
     side, _ = _fitted(rows)
     config = load_kind(options.model)
-    usual_error, level = _usual_error(explain.load_predictor(resolve(config), None), options.heads, options.most)
+    usual_error, level, mean = _usual_error(explain.load_predictor(resolve(config), None), options.heads, options.most)
     model = pathlib.Path(config.networks.pretrained)
-    record = judge.TrustRecord(usual_error, level, side)
+    record = judge.TrustRecord(usual_error, level, side, mean)
     atomic_bytes(judge.beside(model), judge.trust_bytes(record, sha256(model)))
     weights = dict(zip(("usual", *judge.MEASURES), np.round(side.weights, 2).tolist(), strict=True))
     print(
@@ -392,8 +421,10 @@ def _seen(canonical: np.ndarray, result: Any) -> np.ndarray:
     return np.asarray(resample.grid_sample(canonical[..., None].astype(np.float32), np.asarray(grid)))[..., 0]
 
 
-def _usual_error(networks: Predictor, folder: pathlib.Path, most: int) -> tuple[np.ndarray, float]:
-    """Returns the root mean square depth error of framed heads in the canonical frame, and its level for `_SHARE`."""
+def _usual_error(networks: Predictor, folder: pathlib.Path, most: int) -> tuple[np.ndarray, float, np.ndarray]:
+    """Returns the root mean square depth error of framed heads in the canonical frame, its level for `_SHARE`, and the
+    mean shape, see `judge.TrustRecord`.
+    """
     squares = weight = np.zeros(())
     heads = list(_errors(networks, folder, most))
     for result, error, inside in heads:
@@ -406,7 +437,8 @@ def _usual_error(networks: Predictor, folder: pathlib.Path, most: int) -> tuple[
     total = cv2.GaussianBlur(weight, (0, 0), soft)
     usual = np.sqrt((cv2.GaussianBlur(squares, (0, 0), soft) + mean) / (total + 1)).astype(np.float32)
     ratios = [np.abs(error[inside]) / np.maximum(_seen(usual, result)[inside], 1e-9) for result, error, inside in heads]
-    return usual, float(np.quantile(np.concatenate(ratios), _SHARE))
+    depth = np.mean([result.depth for result, _, _ in heads], axis=0)
+    return usual, float(np.quantile(np.concatenate(ratios), _SHARE)), depth - depth.mean()
 
 
 def _covered(options: argparse.Namespace) -> None:
@@ -473,6 +505,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("files", nargs="*", type=pathlib.Path, help="what was measured")
     parser.add_argument("--photos", nargs="+", default=[], help="photos, or folders of them")
     parser.add_argument("--heads", type=pathlib.Path, help="folder of rendered heads: image, mask, depth")
+    parser.add_argument("--fronts", type=pathlib.Path, help="the same heads, rendered with --yaw 0")
     parser.add_argument("--most", type=int, default=10**6, help="heads (default: all)")
     parser.add_argument("--changes", nargs="*", choices=("harmless", "harmful", "close", "covers"), default=[])
     parser.add_argument("--model", default="people")

@@ -123,6 +123,9 @@ def reconstruct_ungraded(
             shown = {"mouth": judge.mouth(picture, landmarks, seen), "eyes": judge.eyes(lighter, landmarks, seen)}
             shown["unevenness"] = float(lighter[seen].std()) if seen.any() else np.nan
             metrics |= {name: value for name, value in shown.items() if np.isfinite(value)}
+        if grader.record is not None:
+            mean = grader.record.mean_depth
+            metrics["shape_distance"] = judge.shape_distance(np.asarray(view.depth), mean, mask_of_model > 0.5)
     return Reconstruction(
         name=prepared.name,
         camera=settings.camera,

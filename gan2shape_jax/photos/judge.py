@@ -133,6 +133,17 @@ def mouth(
     return float(np.sqrt(there / max(float(np.square(detail[inside]).mean()), 1e-9))) if inside.any() else float("nan")
 
 
+def shape_distance(
+    depth: Float[np.ndarray, "s s"], mean: Float[np.ndarray, "s s"], inside: Bool[np.ndarray, "s s"]
+) -> float:
+    """Returns how far a shape is from the mean one inside the object, root mean square, as a share of its relief.
+
+    Both are depths in the canonical frame, in scene units; how far away they are does not count.
+    """
+    there, usual = depth[inside], mean[inside]
+    return float((there - usual).std() / max(float(np.ptp(usual)), 1e-6)) if inside.any() else float("nan")
+
+
 def brightness(
     picture: Float[np.ndarray, "s s 3"], reconstruction: Float[np.ndarray, "s s 3"], inside: Bool[np.ndarray, "s s"]
 ) -> Float[np.ndarray, "s s"]:
@@ -222,6 +233,9 @@ MEASURES: Mapping[str, Measure] = {
     "mouth": Measure(1.0, 0.4, 0.68, None, "its mouth is covered, or hardly seen", unless="eyes"),
     "eyes": Measure(0.06, 0.3, 0.18, None, "its eyes are covered"),
     "unevenness": Measure(0.15, 0.4, 0.23, None, "part of it is as if covered, or in deep shadow", unless="eyes"),
+    "shape_distance": Measure(
+        0.05, 0.16, 0.08, None, "its shape is unlike a usual {kind}'s, as where hair covers an eye", unless="eyes"
+    ),
     "dissimilarity": Measure(0.4, 0.9, 0.95, 1.05, "the model's picture of it looks different"),
     "light": Measure(100.0, 30.0, 52.0, 25.0, "it is very dark"),
     "contrast": Measure(0.4, 0.1, 0.15, 0.08, "it has hardly any contrast"),
@@ -246,6 +260,9 @@ class SideModel:
         return float(np.exp(self.weights[0] + np.dot(self.weights[1:].astype(np.float64), severities)))
 
 
+_OF_METRICS = ("mouth", "eyes", "unevenness", "shape_distance", "dissimilarity")
+
+
 def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapping[str, Any]) -> dict[str, float]:
     """Returns the values of `MEASURES`, NaN where they are unknown.
 
@@ -264,7 +281,7 @@ def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapp
         "size": assessment.pixels,
         "blur": assessment.blur,
         "outside": assessment.outside,
-        **{name: float(metrics.get(name, math.nan)) for name in ("mouth", "eyes", "unevenness", "dissimilarity")},
+        **{name: float(metrics.get(name, math.nan)) for name in _OF_METRICS},
         "light": assessment.light,
         "contrast": assessment.contrast,
     }
@@ -381,7 +398,7 @@ def _detected(score: float) -> str:
     return "hardly found" if score >= UNLIKELY else "not found"
 
 
-_FORMAT = {"format": "gan2shape_jax trust", "version": "2"}
+_FORMAT = {"format": "gan2shape_jax trust", "version": "3"}
 _BEYOND = 100.0  # any number of a record: they have up to 5, and their exponentials have to be numbers
 
 
@@ -392,6 +409,7 @@ class TrustRecord:
     usual_error: Float[np.ndarray, "s s"]  # root mean square of depth, canonical, scene units, up to a factor of depth
     level: float  # multiple of `usual_error` that 80% of pixels' errors stay within when SIDE is as usual
     side: SideModel
+    mean_depth: Float[np.ndarray, "s s"]  # the mean shape, canonical, scene units from its own mean
 
 
 def beside(model: pathlib.Path) -> pathlib.Path:
@@ -403,6 +421,7 @@ def trust_bytes(record: TrustRecord, model_sha256: str) -> bytes:
     """Returns a record's file content; the same record gives the same bytes."""
     tensors: dict[str, np.ndarray] = {
         "usual_error": np.ascontiguousarray(record.usual_error, np.float16),
+        "mean_depth": np.ascontiguousarray(record.mean_depth, np.float16),
         "level": np.array([record.level], np.float32),
         "side_weights": np.ascontiguousarray(record.side.weights, np.float32),
         "side_interval": np.ascontiguousarray(record.side.interval, np.float32),
@@ -413,7 +432,8 @@ def trust_bytes(record: TrustRecord, model_sha256: str) -> bytes:
 def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
     """Returns a model's trust record; None if there is none, or it cannot be read or belongs to another model."""
     path = beside(model)
-    shapes = {"usual_error": (image_size, image_size), "level": (1,)}
+    maps = dict.fromkeys(("usual_error", "mean_depth"), (image_size, image_size))
+    shapes: dict[str, tuple[int, ...]] = {**maps, "level": (1,)}
     shapes |= {"side_weights": (1 + len(MEASURES),), "side_interval": (2,)}
     if not (path.is_file() and model.is_file()):
         return None
@@ -428,7 +448,7 @@ def read_trust(model: pathlib.Path, image_size: int) -> TrustRecord | None:
     if not all((abs(value) < _BEYOND).all() for value in tensors.values()) or tensors["usual_error"].min() < 0:
         return None
     side = SideModel(tensors["side_weights"], tensors["side_interval"])
-    return TrustRecord(tensors["usual_error"], float(tensors["level"][0]), side)
+    return TrustRecord(tensors["usual_error"], float(tensors["level"][0]), side, tensors["mean_depth"])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -86,6 +86,10 @@ def test_photos_are_changed_as_it_is_said():
         and np.abs(masked[5:30] - photo[5:30]).mean() < np.abs(masked[60:90] - photo[60:90]).mean()
     )
     assert np.abs(covered - photo).mean() > 1
+    sunglasses, cap = changed("sunglasses"), changed("sunglasses and a cap")
+    eye, brow = tuple(_MARKS[0].astype(int)[::-1]), tuple((_MARKS[:2].mean(0) - (0, 25)).astype(int)[::-1])
+    assert sunglasses[eye].max() < 70 and sunglasses[brow] == pytest.approx(photo[brow], abs=60)
+    assert cap[eye].max() < 70 and np.ptp(cap[brow[0] - 5, 50:70], axis=0).max() < 3
     truth = script._Truth(np.ones((120, 120)), np.ones((120, 120)), None)
     cut, known = script._cut(photo, truth, 40.0, _MARKS, np.random.default_rng(1))
     assert min(cut.shape[:2]) < 120 and known.depth.shape == cut.shape[:2]

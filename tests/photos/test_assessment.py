@@ -123,6 +123,19 @@ def test_what_covers_a_face_is_darker_or_lighter_than_the_models_picture_of_it(p
     assert not judge.brightness(face, face, np.zeros_like(inside)).any()
 
 
+def test_a_shape_is_as_far_from_the_mean_one_wherever_it_is():
+    inside = np.zeros((8, 8), bool)
+    inside[2:6, 2:6] = True
+    mean = np.where(inside, np.linspace(0.9, 1.1, 8), 5.0)  # what is outside does not count
+    off = 0.01 * (-1.0) ** np.arange(8)
+    relief = np.ptp(mean[inside])
+    for moved in (0, 0.2):
+        assert judge.shape_distance(mean + off + moved, mean, inside) == pytest.approx(0.01 / relief)
+    flat = judge.shape_distance(np.ones((8, 8)), mean, inside)
+    assert flat == pytest.approx(mean[inside].std() / relief) and flat > judge.MEASURES["shape_distance"].doubt
+    assert np.isnan(judge.shape_distance(mean, mean, np.zeros_like(inside)))
+
+
 def test_sums_around_pixels_are_those_of_the_square():
     values = np.random.default_rng(1).normal(size=(9, 9))
     summed = judge._summed(values, 2)

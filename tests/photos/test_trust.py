@@ -31,6 +31,7 @@ _RECORD = TrustRecord(
     usual_error=np.full((8, 8), 0.01, np.float32),
     level=1.5,
     side=SideModel(np.log(np.array([0.01, *[1.2] * len(MEASURES)], np.float32)), np.array([0.7, 1.5], np.float32)),
+    mean_depth=np.linspace(-0.1, 0.1, 64, dtype=np.float32).reshape(8, 8),
 )
 
 
@@ -139,6 +140,7 @@ def test_only_an_intact_record_of_this_very_model_is_read(tmp_path):
     beside(model).write_bytes(good)
     read = read_trust(model, 8)
     np.testing.assert_allclose(read.usual_error, _RECORD.usual_error, atol=2e-5)
+    np.testing.assert_allclose(read.mean_depth, _RECORD.mean_depth, atol=1e-4)
     assert read.level == _RECORD.level
     np.testing.assert_allclose(read.side.weights, _RECORD.side.weights)
     np.testing.assert_allclose(read.side.interval, _RECORD.side.interval)
@@ -172,3 +174,11 @@ def test_sunglasses_over_a_bundled_head_are_told(tmp_path, covered):
     assert trust["warnings"] == ["its eyes are covered"] * covered and trust["grade"] == (
         "doubt" if covered else "trust"
     )
+
+
+def test_a_shape_that_has_collapsed_is_told(tmp_path):
+    """Hair over an eye, and the shape is that of an egg: a sixth of the mean shape's relief away from it."""
+    Image.fromarray(placed("people/image/001.png", side=128, y=110)).save(tmp_path / "a.png")
+    metrics = g2s.photo(tmp_path / "a.png").metrics
+    assert metrics["shape_distance"] > 1.5 * MEASURES["shape_distance"].doubt
+    assert "its shape is unlike a usual face's, as where hair covers an eye" in metrics["trust"]["warnings"]

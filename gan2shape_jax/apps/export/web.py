@@ -138,6 +138,7 @@ def model_facts(config: ConfigDict, predictor: explain.Predictor) -> dict[str, A
     if grader.record is not None:
         error = grader.record.side
         side = {"weights": error.weights.tolist(), "interval": error.interval.tolist(), "widths": judge.widths(camera)}
+        side["mean_depth"] = _listed(grader.record.mean_depth)
     return {
         "size": size,
         "focal": float(camera.focal_length),

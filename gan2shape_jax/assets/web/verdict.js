@@ -85,6 +85,16 @@ export function covered(picture, reconstruction, landmarks, inside, by) {
   return { eyes: dark / Math.max(total, 1e-9) / range, unevenness: Math.sqrt(squares / face.length) / range };
 }
 
+/** Returns how far a canonical depth is from the mean shape, as a share of that one's relief; undefined if that is unknown. */
+export function shapeDistance(depth, { side, outline }) {
+  if (!side) return undefined;
+  const usual = side.mean_depth.filter((_, k) => outline.kept[k]);
+  const off = Array.from(depth.filter((_, k) => outline.kept[k]), (value, k) => value - usual[k]);
+  const mean = off.reduce((sum, value) => sum + value, 0) / off.length;
+  const deviation = Math.sqrt(off.reduce((sum, value) => sum + (value - mean) ** 2, 0) / off.length);
+  return deviation / Math.max(percentile(usual, 100) - percentile(usual, 0), 1e-6);
+}
+
 /** Returns how certain it is that the picture shows what the GAN draws, from a detector's score and the measures. */
 export function certaintyOf(score, measured, by) {
   if (!Number.isFinite(measured.landmark_residual) || !Number.isFinite(measured.dissimilarity)) return score;
