@@ -213,7 +213,7 @@ def _reconstruct(
     """Searches the photos and reconstructs the objects in them, some at a time; returns the exit status."""
     names = naming.names_for(paths, folder.names_in(options.out))
     wishes = {name: getattr(options, name) for name in ("which", "mask", "latent", "anyway")}
-    wishes["box"] = CropBox(*options.box) if options.box else None
+    wishes |= {"box": CropBox(*options.box), "anyway": True} if options.box else {}
     requests = [Request(path, name, **wishes) for path, name in zip(paths, names, strict=True)]
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}

@@ -184,7 +184,7 @@ class Request:
     which: int | None = None  # the only object to prepare, numbered from left to right
     mask: pathlib.Path | None = None  # white on the object, with the photo's proportions, or square, showing the crop
     latent: pathlib.Path | None = None  # of the crop
-    anyway: bool = False  # whether the best candidate is prepared where no object was found
+    anyway: bool = False  # whether there is to be a result though nothing is found: of the box, or the best candidate
     source: str = ""  # where the photo is from, if `path` is a copy that was fetched from there
     foreign: bool = False  # whether it comes from a stranger, see `open_upright`
 
@@ -451,7 +451,7 @@ class _Making:
                 monitor.check()
                 try:
                     result, files = self._result(photo, monitor)
-                    if photo.request.box is None and not photo.request.anyway:
+                    if not photo.request.anyway:
                         pipeline.require_found(result, photo.subject, self.model)
                 except NoDetectionError as error:
                     undetected[photo.name] = error

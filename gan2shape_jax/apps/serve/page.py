@@ -295,8 +295,9 @@ class Page:
                 chosen["together"] = bool(together) or visit.facts["videos"]
             else:
                 entered = _entered(visit, x, y, side, roll)
-                box = next((box for box in _boxes(visit) if _rounded(box) == _rounded(entered)), entered)  # not rounded
-                chosen |= {"box": dataclasses.astuple(box), "refine": bool(refine)}
+                found = next((box for box in _boxes(visit) if _rounded(box) == _rounded(entered)), None)  # not rounded
+                chosen |= {"box": dataclasses.astuple(found or entered), "refine": bool(refine)}
+                chosen["anyway"] = found is None or bool(visit.facts["absent"])  # which the visitor has read
             folder = visit.new_folder("result")
             base, done, shown = f"results/{visit.folder.name}/{folder.name}", dict[str, Any](), 0
             yield {self.files: "", self.frame: ""}

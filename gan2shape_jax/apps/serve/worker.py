@@ -242,8 +242,9 @@ def performer(*models: str) -> Perform:
     A task has these fields: `photos`, paths of the files; `shown` and `names`, what messages call them and under which
     results are filed; `folder` of the job, empty; `pixels`, maximum number of pixels of a photo; `model`, a number in
     `models`, see `explain.load_kind`. With `together`, the result of several photos is made, one of all if it is true;
-    with `box` (x, y, side, roll_deg of the crop in the photo's pixels) and `refine` (whether the model is refined on
-    the photo), that of a crop of the first. Without either, the objects in that are found.
+    with `box` (x, y, side, roll_deg of the crop in the photo's pixels), `refine` (whether the model is refined on the
+    photo) and `anyway` (also if nothing is found in it), that of a crop of the first. Without either, the objects in
+    that are found.
     """
 
     @functools.cache
@@ -264,8 +265,8 @@ def performer(*models: str) -> Perform:
     return perform
 
 
-def _request(task: dict[str, Any], box: CropBox | None = None) -> photo_folder.Request:
-    return photo_folder.Request(pathlib.Path(task["photos"][0]), task["names"][0], box, foreign=True)
+def _request(task: dict[str, Any], **wishes: Any) -> photo_folder.Request:
+    return photo_folder.Request(pathlib.Path(task["photos"][0]), task["names"][0], foreign=True, **wishes)
 
 
 def _require_modest(path: str, photo: Picture, pixels: int) -> tuple[int, int]:
@@ -304,13 +305,16 @@ def _frame(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Re
 def _reconstruct(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Report) -> None:
     out, refine = pathlib.Path(task["folder"]), task["refine"]
     folder = photo_folder.PhotoFolder(photo_folder.config_of(kind, out, refine=refine))
-    (photo,) = photo_folder.prepare(_request(task, CropBox(*task["box"])), folder, model.finder)
+    request = _request(task, box=CropBox(*task["box"]), anyway=task["anyway"])
+    (photo,) = photo_folder.prepare(request, folder, model.finder)
     (out / DRAWING).write_bytes(photo.files[f"framing/{photo.name}.jpg"])
     report(MASK, {"mask": photo.subject.mask_source})
     model = dataclasses.replace(model, refiner=load_refiner(kind) if refine else None)
-    failed, _ = photo_folder.make_results(folder, [photo], model)  # a square was given, so nothing is looked for
+    failed, undetected = photo_folder.make_results(folder, [photo], model)
     if failed:
         raise UserError(failed[photo.name])
+    if undetected:
+        raise UserError(f"{undetected[photo.name]}; if there is one, move the square")
     _archive(out, [photo.name], report)
 
 

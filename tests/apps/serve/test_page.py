@@ -67,6 +67,15 @@ def _sent(tmp_path):
     return [{"path": str(tmp_path / "me.jpg")}]
 
 
+@pytest.mark.parametrize(
+    ("absent", "x", "anyway"), [("", 50, False), ("", 51, True), ("me.jpg: no cat found", 50, True)]
+)
+def test_a_square_that_was_found_is_no_wish_for_a_result_in_any_case(page, device, tmp_path, absent, x, anyway):
+    _framed(page, device, tmp_path, absent)
+    _all(page.reconstructed(x, 40, 30, 0, False, False, _REQUEST))
+    assert device.tasks[-1]["anyway"] is anyway
+
+
 def _framed(page, device, tmp_path, absent="", note=""):
     facts = {"width": 400, "height": 300, "boxes": _BOXES, "absent": absent, "note": note, "refines": "the light"}
     device.messages = [{}, {"stage": jobs.FRAMING} | facts]

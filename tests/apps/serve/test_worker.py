@@ -17,6 +17,7 @@ from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.apps.serve.worker import Worker
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
+from gan2shape_jax.photos.find import NoDetectionError
 
 
 @pytest.fixture
@@ -175,16 +176,19 @@ def test_a_job_that_takes_too_long_is_stopped_and_a_worker_that_cannot_start_is_
     _with_worker(stopped, job_s=1.0)
 
 
-def test_the_drawing_is_there_once_the_stage_that_shows_it_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(module.photo_folder, "make_results", lambda *_: ({"face": "not made"}, {}))
+def test_the_drawing_is_there_before_a_photo_is_made_or_refused(monkeypatch, tmp_path):
+    made = [({"face": "not made"}, {}), ({}, {"face": NoDetectionError("no face found", candidate=True)})]
+    monkeypatch.setattr(module.photo_folder, "make_results", lambda *_: made.pop(0))
     task = {"photos": [str(asset("ictface/image/006.png"))], "folder": str(tmp_path), "names": ["face"], "model": 0}
     told = {}
 
     def report(stage, facts):
         told[stage] = sorted(path.name for path in tmp_path.iterdir())
 
-    with pytest.raises(UserError, match="not made"):
-        module.performer("ictface")(task | {"box": (32, 32, 64, 0), "refine": False}, report)
+    task, perform = task | {"box": (32, 32, 64, 0), "refine": False, "anyway": False}, module.performer("ictface")
+    for words in ("not made", "no face found; if there is one, move the square"):
+        with pytest.raises(UserError, match=words):
+            perform(task, report)
     assert told == {module.MASK: [module.DRAWING]}
 
 
