@@ -1,6 +1,7 @@
 """Models and GANs through the public interface: the commands' bits, nothing on disk until asked, refusals."""
 
 import concurrent.futures
+import functools
 import json
 import multiprocessing
 import os
@@ -433,6 +434,14 @@ def _sum(explained):
 def applied(small):
     model, pictures = small
     return model.apply(model.params, pictures)
+
+
+def test_derivatives_in_forward_mode_are_refused_as_pages_say(gan, small):
+    model, pictures = small
+    latents = jnp.zeros((1, gan.architecture.style_dim))
+    for apply, value in ((gan.apply, latents), (functools.partial(model.apply, model.params), pictures)):
+        with pytest.raises(TypeError, match="forward-mode"):
+            jax.jvp(apply, (value,), (value,))
 
 
 @pytest.mark.usefixtures("applied")

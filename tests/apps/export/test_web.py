@@ -312,7 +312,7 @@ def test_it_works_offline_after_the_first_visit(sites, browser, portrait):
 @pytest.mark.browser
 def test_markup_in_a_photos_name_and_exif_is_text(sites, browser, portrait, tmp_path):
     with served_folder(sites("people")) as address:
-        markup, exif = "<img src=x onerror=hacked=1>", Image.Exif()
+        markup, exif = '"><img src=x onerror=hacked=1>', Image.Exif()
         for tag in (
             ExifTags.Base.ImageDescription,
             ExifTags.Base.Artist,
