@@ -1,11 +1,11 @@
 """Executes the notebooks of docs/notebooks from their first cell to their last, each in its own kernel.
 
-    python benchmarks/pages/run_notebooks.py                executes all; the files stay as they are
-    python benchmarks/pages/run_notebooks.py --write        keeps the new outputs in the files, but for photo.ipynb
+    python benchmarks/pages/run_notebooks.py                executes all but photo.ipynb; the files stay as they are
+    python benchmarks/pages/run_notebooks.py --write        keeps the new outputs in the files
     python benchmarks/pages/run_notebooks.py gan --write    one of them
 
-photo.ipynb shows a photograph, of which nothing is committed: mkdocs draws it anew. The exit code is 1 if a cell fails,
-and the failing cell is printed with its error. Needs the extra `notebooks`.
+photo.ipynb shows a photograph, of which nothing is committed: `mkdocs build` executes it, and fails where a cell does.
+The exit code is 1 if a cell fails, and the failing cell is printed with its error. Needs the extra `notebooks`.
 """
 
 import argparse
@@ -38,20 +38,20 @@ def execute(path: pathlib.Path, *, write: bool, limit_s: int) -> None:
 def main() -> int:
     """Executes the notebooks that the command line names, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="names without .ipynb; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="names without .ipynb; all but photo by default")
     parser.add_argument("--write", action="store_true", help="keeps the outputs in the files")
     parser.add_argument("--limit", type=int, default=600, metavar="SECONDS", help="time that one cell may take (600)")
     options = parser.parse_args()
-    paths = [_FOLDER / f"{name}.ipynb" for name in options.names] or sorted(_FOLDER.glob("*.ipynb"))
+    names = options.names or sorted(path.stem for path in _FOLDER.glob("*.ipynb") if path.stem != _WITH_PHOTOGRAPH)
     failed = 0
-    for path in paths:
+    for name in names:
         start = time.monotonic()
         try:
-            execute(path, write=options.write and path.stem != _WITH_PHOTOGRAPH, limit_s=options.limit)
-            print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
+            execute(_FOLDER / f"{name}.ipynb", write=options.write and name != _WITH_PHOTOGRAPH, limit_s=options.limit)
+            print(f"{name}.ipynb: {time.monotonic() - start:.0f} s", flush=True)
         except CellExecutionError as error:
             failed += 1
-            print(f"{path.name}: {error}", file=sys.stderr, flush=True)
+            print(f"{name}.ipynb: {error}", file=sys.stderr, flush=True)
     return 1 if failed else 0
 
 

@@ -12,7 +12,7 @@ _TOGETHER = (
 )
 # None of these is to be left for the end; the others take less than half a minute each (docs/reports/test_suite.md).
 # Those that come first compile different programs, so that the first workers do not compile the same; later ones find
-# theirs compiled.
+# theirs compiled. Browsers come last, when what .ci/run has beside the tests is over.
 _LONGEST = (
     _TOGETHER[0],
     "tests/lift/test_refinement.py",
@@ -29,6 +29,9 @@ _LONGEST = (
     "tests/networks/test_precision.py",
     "tests/networks/test_networks.py",
     "tests/apps/test_edit.py",
+    "tests/apps/serve/test_browser.py",
+    "tests/apps/export/test_web.py",
+    "tests/results/test_browser.py",
 )
 
 
