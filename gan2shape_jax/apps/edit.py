@@ -163,7 +163,6 @@ def _run(options: argparse.Namespace) -> None:
         still=lambda: _still(shown, shots, title=result.name),
         moving=lambda: _moving(shown, shots, title=result.name),
         single=lambda: _single(shown, shots, l1),
-        fps=options.fps,
         swing=options.swing,
     )
     print(one_line(f"wrote {out}: {count} view{'s' if count > 1 else ''} of {result.name}"))
@@ -238,8 +237,6 @@ def _add_shots(parser: argparse.ArgumentParser) -> None:
     frames = option_types.whole("--frames", 1, option_types.MOST_FRAMES)
     group.add_argument("--frames", type=frames, metavar="N", help=about)
     group.add_argument("--swing", action="store_true", help="animations go back the same way instead of starting over")
-    about = "frames a second of animations (default: 16)"
-    group.add_argument("--fps", type=option_types.number("--fps", 0.1, 100), default=16.0, help=about)
 
 
 def _shots(options: argparse.Namespace, result: Reconstruction) -> Shots:
@@ -288,10 +285,9 @@ def _caption(name: str, values: np.ndarray) -> str:
     return f"{name} " + ", ".join(numbers)
 
 
-# Sides in pixels; libjpeg itself stops short of the 65535 of its format.
-_SIDES = {".gif": 65535, ".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".png": 2**31 - 1, ".mp4": 16384}
-_MOST_STILL_PIXELS = 2**28  # of one picture; Pillow itself opens no larger one without being asked to
-_INSTEAD = "use a smaller --size, fewer --frames, or a new folder as --out"
+_MOST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".mp4": 16384, ".gif": 65535}  # that their encoders take
+_MOST_PIXELS = 2**28  # of one picture; Pillow itself opens no larger one without being asked to
+_FPS = 16.0
 
 
 def _checked_out(options: argparse.Namespace) -> pathlib.Path:
@@ -318,21 +314,14 @@ def require_new_folder(out: pathlib.Path) -> None:
 
 
 def _require_size(out: pathlib.Path, still: tuple[int, int], moving: tuple[int, int], frames: int) -> None:
-    """Raises `UserError` if the format of `out` cannot hold a picture or an animation of this width and height."""
+    """Raises `UserError` if a file of this name cannot hold a picture or an animation of this width and height."""
     ending = out.suffix.lower()
-    if not ending:
-        return
     width, height = moving if ending in MOVING else still
-    what = f"--out {out}: {width} x {height} pixels are more than"
-    if max(width, height) > _SIDES[ending]:
-        raise UserError(f"{what} {ending[1:].upper()} can hold, at most {_SIDES[ending]} a side: {_INSTEAD}")
-    if ending == ".gif" and frames * width * height > MOST_GIF_PIXELS:
-        raise UserError(
-            f"--out {out}: {frames} frames of {width} x {height} pixels are more than fit in memory for a GIF, "
-            f"at most {MOST_GIF_PIXELS} pixels in all: write an .mp4, or {_INSTEAD}"
-        )
-    if ending not in MOVING and width * height > _MOST_STILL_PIXELS:
-        raise UserError(f"{what} a picture can have here, at most {_MOST_STILL_PIXELS} in all: {_INSTEAD}")
+    at_once, most = (frames, MOST_GIF_PIXELS) if ending == ".gif" else (1, _MOST_PIXELS)
+    if ending and (max(width, height) > _MOST_SIDE.get(ending, width * height) or at_once * width * height > most):
+        what = f"{frames} frames of {width} x {height} pixels" if ending in MOVING else f"{width} x {height} pixels"
+        instead = "use a smaller --size, fewer --frames, or a new folder as --out"
+        raise UserError(f"--out {out}: {what} are more than {ending[1:].upper()} can hold: {instead}")
 
 
 def write(
@@ -341,7 +330,6 @@ def write(
     still: Callable[[], np.ndarray],
     moving: Callable[[], Iterable[np.ndarray]],
     single: Callable[[], Iterable[tuple[str, np.ndarray | str]]],
-    fps: float,
     swing: bool,
 ) -> None:
     """Writes a picture, an animation or a new folder, as the extension says; `UserError` if that is impossible.
@@ -358,7 +346,7 @@ def write(
                 else:
                     pictures.write_png(fresh / name, content)
     elif out.suffix.lower() in MOVING:
-        atomic_file(out, functools.partial(pictures.write_animation, frames=moving(), fps=fps, swing=swing))
+        atomic_file(out, functools.partial(pictures.write_animation, frames=moving(), fps=_FPS, swing=swing))
     elif out.suffix.lower() == ".png":
         atomic_file(out, functools.partial(pictures.write_png, picture=still()))
     else:

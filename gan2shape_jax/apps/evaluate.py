@@ -93,7 +93,7 @@ def _run(words: list[str]) -> int:
     }
     parts = [_PREFACE, _summary(means)]
     parts += [_comparison(base, other, comparison) for other, comparison in comparisons.items()]
-    publish(arguments.out, "evaluation.md", [*parts, _images(runs), _problems(runs)], tables)
+    publish(arguments.out, "evaluation.md", [*parts, _problems(runs)], tables)
     return 1 if any(score.broken for scores in runs.values() for score in scores) else 0
 
 
@@ -337,16 +337,6 @@ def _comparison(base: str, other: str, comparison: Comparison) -> str:
         rows.append([marked, mean_text(mean, digits + 1, signed=True), str(mean.count)])
     table = markdown_table(["metric", "mean difference", "images"], rows) if rows else "nothing in common to compare\n"
     return "\n".join(part for part in (heading, table, bullets(comparison.notes)) if part)
-
-
-def _images(runs: Runs) -> str:
-    by_name = [{score.name: score.figures for score in scores} for scores in runs.values()]
-    rows = []
-    for name in sorted(set().union(*by_name)):
-        by_run = [figures.get(name, {}) for figures in by_name]
-        cells = [f"{f['side']:.4f} / {f['mad']:.1f} / {f['mad_unit']:.1f}" if "side" in f else "–" for f in by_run]
-        rows.append([name, *cells])
-    return f"SIDE / MAD / MAD with unit normals, by image:\n\n{markdown_table(['image', *runs], rows)}"
 
 
 def _problems(runs: Runs) -> str:

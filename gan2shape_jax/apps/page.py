@@ -35,7 +35,6 @@ def _run(argv: Sequence[str] | None) -> None:
     parser.add_argument("results", nargs="+", type=option_types.path("RESULT"), metavar="RESULT", help=about)
     about = f"the page (default: {_NAME} in the folder, of a single one)"
     option_types.add_out_file(parser, "FILE.html", about)
-    parser.add_argument("--title", help="the page's heading (default: Reconstructions)", default="Reconstructions")
     options = parser.parse_args(argv)
     if options.out is None and len(options.results) > 1:
         raise UserError("name the page of several results: --out FILE.html")
@@ -45,7 +44,7 @@ def _run(argv: Sequence[str] | None) -> None:
     out = options.out or options.results[0] / _NAME
     require_file_place(out, endings=(".html", ".htm"), overwrite=options.overwrite or options.out is None)
     entries = [Entry(row_of(name, folder), folder, _place(folder, out)) for name, folder in folders]
-    text = page_text(entries, title=options.title)
+    text = page_text(entries, title="Reconstructions")
     atomic_text(out, text)
     count = f"{len(entries)} images" if len(entries) > 1 else entries[0].row.name
     print(one_line(f"wrote {out}: {count}, {len(text.encode()) / 1e6:.1f} MB"))

@@ -133,7 +133,7 @@ def test_damaged_results_and_truths_that_do_not_fit_are_said_and_the_others_scor
     assert main([str(two_runs[0])]) == 1
     shown = capsys.readouterr().out
     assert "warped_depth has shape (3, 3)" in shown and "first: e: the run failed: no latent" in shown
-    assert shown.count("| b | 0.0") == 1
+    assert "| first | 2 | 0.0" in shown
     truth = tmp_path / "truth"
     truth.mkdir()
     corner = np.zeros((SIZE, SIZE), np.float32)
@@ -234,9 +234,9 @@ def test_names_in_reports_are_text(tmp_path, capsys):
     shown = capsys.readouterr().out
     for text in (shown, (out / "evaluation.md").read_text()):
         assert "\x1b" not in text and "\x07" not in text and not re.search(r"<(b|img)", text)
-        assert r"t\\x1b\]0;owned\\x07" in text and r"a\|b\`c\`" in text
+        assert r"no\\x1b\[2J \| &lt;b&gt;latent" in text and r"=run\|" in text
     table = [line for line in shown.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {3, 9}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {9}
     with (out / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     texts = [row[key] for row in rows for key in ("run", "name", "problem") if row[key]]

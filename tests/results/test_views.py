@@ -197,7 +197,7 @@ def test_frames_that_end_early_leave_the_former_file(ending, error, raised, tmp_
     if ending:
         out.write_bytes(b"former")
     with pytest.raises(raised):
-        write(out, still=dict, moving=lambda: (frame for _, frame in frames()), single=frames, fps=16, swing=False)
+        write(out, still=dict, moving=lambda: (frame for _, frame in frames()), single=frames, swing=False)
     assert [path.name for path in tmp_path.iterdir()] == ([out.name] if ending else [])
     assert not ending or out.read_bytes() == b"former"
 
@@ -218,7 +218,7 @@ def test_an_encoder_that_gives_up_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "ffmpeg").chmod(0o755)
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(tmp_path / "ffmpeg"))
     with pytest.raises(UserError, match="no such codec"):
-        write(tmp_path / "turn.mp4", still=dict, moving=lambda: [_FRAME] * 50, single=dict, fps=16, swing=False)
+        write(tmp_path / "turn.mp4", still=dict, moving=lambda: [_FRAME] * 50, single=dict, swing=False)
     assert {path.name for path in tmp_path.iterdir()} == {"ffmpeg", "half"}
 
 

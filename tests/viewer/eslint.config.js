@@ -2,7 +2,7 @@
 import js from "@eslint/js";
 
 const browser =
-  "Blob DecompressionStream Image ResizeObserver URL addEventListener atob clearTimeout console document history " +
+  "Blob DecompressionStream Image MutationObserver ResizeObserver URL addEventListener atob clearTimeout confirm console document history " +
   "location matchMedia navigator requestAnimationFrame setInterval setTimeout window " +
   "DataView ImageData Path2D Response TextEncoder URLSearchParams WebAssembly createImageBitmap fetch performance self";
 

@@ -25,6 +25,7 @@ from gan2shape_jax.apps.serve import worker as jobs
 from gan2shape_jax.apps.serve.visits import Limits, Visit, Visits, visitor_of
 from gan2shape_jax.errors import UserError, message_line
 from gan2shape_jax.geometry.crop_box import CropBox, sample_crop, scaled_box
+from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.image_files import ENDINGS
 from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.results.page import offers
@@ -35,42 +36,6 @@ _INTRODUCTION = """\
 <b>Make it 3D</b>. Several photos of one person, from the front and turned to both sides, give a shape of their own.
 {kinds} are known here: of anything else the shape is made up. Photos and results are removed
 {minutes} after you last used them.</p>"""
-# Makes the frame of a result's page as high as that page, which tells its height, so that only one thing scrolls;
-# brings the result into view, which lies above the controls: the status at once, then the result; and asks before a
-# result goes: with its photo, for another model, or with the page, where browsers have words of their own.
-HEAD = """<script>
-addEventListener("message", ({ source, data }) => {
-  const frame = [...document.querySelectorAll(".g2s-page")].find((one) => one.contentWindow === source);
-  if (frame && data.height > 0) frame.style.height = `${Math.min(data.height, 20000)}px`;
-});
-const toStatus = () => document.querySelector("#status")?.scrollIntoView({ block: "start" });
-addEventListener("click", ({ target }) => target.closest?.("#go") && toStatus());
-const result = () => document.querySelector(".g2s-page");
-addEventListener("click", (event) => {
-  if (!result() || !event.target.closest?.("#photo button, #model input")) return;
-  if (confirm("This result will be discarded. Download what you want to keep first. Continue?")) return;
-  event.preventDefault();
-  event.stopImmediatePropagation();
-}, true);
-addEventListener("beforeunload", (event) => result() && event.preventDefault());
-let shown = "";
-new MutationObserver(() => {
-  const page = result()?.src ?? "";
-  if (page !== shown && page) toStatus();
-  shown = page;
-  // Gradio's name for this is not what it says.
-  document.querySelector(".upload-container[aria-label]")?.removeAttribute("aria-label");
-  // Gradio puts a button without a name into the button that adds photos: the outer one does its work.
-  const inner = document.querySelector("#photo .icon-button .upload-container:not([disabled])");
-  if (!inner) return;
-  const add = inner.closest(".icon-button");
-  inner.disabled = true;
-  inner.ariaHidden = "true";
-  inner.style.pointerEvents = "none";
-  add.ariaLabel = add.title = "Add photos";
-  add.addEventListener("click", ({ target }) => target.type !== "file" && add.querySelector("input").click());
-}).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["aria-label"] });
-</script>"""
 _PAGES = 500  # of which Gradio remembers what it has shown, some 70 kB each
 _TURN = 180.0  # degrees
 _FAR = 1e9  # no place or size of the page's is so large, and JSON has whole numbers larger than any float
@@ -85,21 +50,9 @@ _KNOWN = {"people": "People", "cat": "Cats", "car": "Rendered cars, a benchmark"
 _WORDS = {"name another --mask or --box": "move the square", "--which chooses another": "choose another below"}
 _LAST = ("car", "ictface")  # of the choices, and not among what the introduction says that photos may show
 _WHOLE = {jobs.ARCHIVE: "Everything (ZIP, with OBJ)", "index.html": "Page (HTML)"}  # downloads of all files
+CSS = pathlib.Path(asset("serve/page.css")).read_text(encoding="utf-8")
+HEAD = f"<script>{pathlib.Path(asset('serve/page.js')).read_text(encoding='utf-8')}</script>"
 
-CSS = """
-.g2s-note, .g2s-error { margin: 0; padding: .6em .8em; border-radius: 6px; font-size: 1rem; }
-.g2s-note { background: var(--background-fill-secondary); }
-.g2s-error { background: var(--error-background-fill, #fee2e2); color: var(--error-text-color, #991b1b); }
-.g2s-run { display: flex; flex-wrap: wrap; gap: 1.5em; align-items: start; }
-.g2s-run img { max-height: 200px; width: auto; border-radius: 6px; margin: 0; }
-.g2s-page { width: 100%; height: 900px; border: 0; border-radius: 6px; background: #fff; }
-.g2s-files { display: flex; flex-wrap: wrap; gap: .5em; }
-#drawing img, #crop img { max-height: 430px; object-fit: contain; }
-.upload-container .or, .min_value, .max_value { color: inherit !important; }
-#result:not(:has(iframe)), #files:not(:has(a)), #stages:not(:has(img)) { display: none; }
-@media (prefers-reduced-motion) { * { transition: none !important; } }
-.g2s-files a { padding: .35em .7em; border: 1px solid var(--border-color-primary); border-radius: 6px; }
-"""
 
 Updates = dict[Any, Any]  # new values of components
 

@@ -15,7 +15,7 @@ from gan2shape_jax import stylegan2
 from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.train_gan import loop, photos
 from gan2shape_jax.apps.train_gan.photos import Selection
-from gan2shape_jax.apps.train_gan.training import AUGMENTATIONS, TrainingSettings, architecture_for
+from gan2shape_jax.apps.train_gan.training import TrainingSettings, architecture_for
 from gan2shape_jax.errors import UserError, exit_code, install, one_line, printable
 from gan2shape_jax.io import output_folders
 from gan2shape_jax.io.bundled import GAN, weights_file
@@ -81,8 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     _add(group, number, "--r1", 0, 1e6, None, "GAMMA", r1)
     path = "weight of the path-length penalty (default: %(default)s, none; StyleGAN2's is 2)"
     _add(group, number, "--path", 0, 1e6, _DEFAULTS.path_weight, "WEIGHT", path)
-    _add(group, number, "--mixing", 0, 1, _DEFAULTS.mixing, "P", "probability of style mixing (default: %(default)s)")
-    group.add_argument("--augment", choices=AUGMENTATIONS, default=_DEFAULTS.augment, help="(default: %(default)s)")
     group.add_argument("--bfloat16", action="store_true", help="features in bfloat16, for GPU and TPU")
     group.add_argument("--seed", type=option_types.seed(), default=0, metavar="K", help="(default: 0)")
     every = "photos from one snapshot and checkpoint to the next (default: 20000)"
@@ -94,7 +92,6 @@ def _parser() -> argparse.ArgumentParser:
     option_types.add_path(group, "--features", "FILE", features)
     side = "input size of that network, if its file does not state it"
     _add(group, whole, "--features-side", 8, 1024, 0, "PIXELS", side)
-    group.add_argument("--license", default="", metavar="TEXT", help="licence note for the GAN's file")
     return parser
 
 
@@ -133,9 +130,7 @@ def _training_of(options: argparse.Namespace) -> loop.Training:
         r1_weight=max(0.2, _R1 * arch.size**2 / options.batch) if options.r1 is None else options.r1,
         path_weight=options.path,
         average_ramp=_DEFAULTS.average_ramp if start is None else 0.0,
-        mixing=options.mixing,
         mirror=options.mirror,
-        augment=options.augment,
         bfloat16=options.bfloat16,
         seed=options.seed,
     )
@@ -154,7 +149,6 @@ def _training_of(options: argparse.Namespace) -> loop.Training:
         start=start,
         started_from=started_from,
         features=features,
-        license_note=options.license,
     )
 
 

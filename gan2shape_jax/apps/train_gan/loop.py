@@ -133,7 +133,6 @@ class Training:
     start: Params | None = None  # initial weights, or None for random ones
     started_from: str = ""  # the hash of their file, or ""
     features: Features | None = None  # what samples and photos are compared by
-    license_note: str = ""  # of the GAN's file
 
     @property
     def iterations(self) -> int:
@@ -202,7 +201,7 @@ def train(training: Training, photos: Photos, *, log: Callable[[str], None], war
                     course.rows.append(mean_row(shown, course.pending))
                     course.pending = []
                     require_sound(course.rows[-1], kept=_kept(training))
-                    if not warned and (warning := warning_of(course.rows, training.settings)):
+                    if not warned and (warning := warning_of(course.rows)):
                         warn(warning)
                         warned = True
                     clock.report(course.done, course.rows[-1])
@@ -275,7 +274,6 @@ def _write_snapshot(
         training.out / GAN,
         arch,
         {"generator": average, "discriminator": jax.tree.map(np.asarray, state.discriminator)},
-        license_note=training.license_note,
         notes=f"trained on {count} photos, {shown} shown",
     )
     written = write_config(training.out, arch)
@@ -400,22 +398,19 @@ def require_sound(row: HistoryRow, *, kept: str) -> None:
         )
 
 
-def warning_of(rows: Sequence[HistoryRow], settings: TrainingSettings) -> str:
+def warning_of(rows: Sequence[HistoryRow]) -> str:
     """Returns a sentence on what to change if the discriminator has won; '' if it has not."""
     last = rows[-_WINDOWS:]
     if len(last) < _WINDOWS or not all(
         row["taken_for_real"] > _WON and row["generator_loss"] > _HOPELESS for row in last
     ):
         return ""
-    if settings.augment == "none":
-        advice = "train with --augment ada, for few photos"
-    elif last[-1]["augmentation"] < 0.9:
+    if last[-1]["augmentation"] < 0.9:
         return ""  # augmentation has not yet reached its limit
-    else:
-        advice = "train with a larger --r1, a smaller --rate or more photos"
     return (
         f"the discriminator separates every photo from every sample (generator's loss {last[-1]['generator_loss']:.1f} "
-        f"after {last[-1]['images']} photos): the generator learns nothing more; {advice}"
+        f"after {last[-1]['images']} photos): the generator learns nothing more; train with a larger --r1, a smaller "
+        "--rate or more photos"
     )
 
 

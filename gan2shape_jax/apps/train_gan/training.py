@@ -29,7 +29,6 @@ from gan2shape_jax.method.streams import Stream, key_of, run_key
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.training import devices
 
-AUGMENTATIONS = ("ada", "none")
 _MAPPING_LAYERS = 8
 _SIGNS_EVERY = 4  # iterations between changes of the augmentation probability
 
