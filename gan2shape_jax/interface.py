@@ -35,7 +35,7 @@ from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.io.arrays import ImageLike, as_array, latent_of, mask_of, picture_of, true_depth_of
 from gan2shape_jax.io.bundled import DEFAULT, GAN, MODEL, weights_file
 from gan2shape_jax.io.data import Item, needs_masks
-from gan2shape_jax.io.image_files import crop_and_resize, open_upright
+from gan2shape_jax.io.image_files import crop_and_resize
 from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
@@ -43,7 +43,7 @@ from gan2shape_jax.method.reconstruction import Decomposition, decomposition
 from gan2shape_jax.method.schedule import STEPS, Phase
 from gan2shape_jax.method.state import PreparedImage, Step
 from gan2shape_jax.photos import explain, judge, pipeline, together
-from gan2shape_jax.photos.find import LEAST_SIDE, NoDetectionError, absence, find, is_found, person_note, subjects_of
+from gan2shape_jax.photos.find import Request, search
 from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.plan import inputs, runtime
 from gan2shape_jax.plan.recipe import Plan, resolve
@@ -352,29 +352,25 @@ def photo(
       UserError: a file or the model is unusable, nothing is found, or there is no object of this number.
     """
     paths = [path] if isinstance(path, (str, os.PathLike)) else [*path]
-    if not isinstance(path, (str, os.PathLike)) or is_video(path):
-        single = {"box": box, "which": which, "mask": mask, "refine": refine or None, "anyway": anyway or None}
-        if wrong := [name for name, value in single.items() if value is not None]:
-            raise ArgumentError(f"{wrong[0]} is for a single photo, not for several or a video")
-        return _photo_together(paths, model)
+    several = not isinstance(path, (str, os.PathLike)) or is_video(path)
+    single = {"box": box, "which": which, "mask": mask, "refine": refine or None, "anyway": anyway or None}
+    if several and (wrong := [name for name, value in single.items() if value is not None]):
+        raise ArgumentError(f"{wrong[0]} is for a single photo, not for several or a video")
+    if not paths:
+        raise ArgumentError("path is an empty list: name one photo or more")
     if box is not None and len(box) not in (3, 4):
         raise ArgumentError(f"box has {len(box)} numbers: it must be x, y, side or x, y, side, roll")
     place = None if box is None else CropBox(*box)
     loaded = pipeline.load_photo_model(explain.load_kind(model), log=_tell, refine=refine)
-    finder, file = loaded.finder, pathlib.Path(path)
-    picture = open_upright(file, least=LEAST_SIDE)
-    detections = find(picture, finder, place)
-    if not (is_found(detections) or (detections and (anyway or box is not None))):
-        raise NoDetectionError(absence(file.name, picture, detections, finder), candidate=bool(detections))
-    shown = None if mask is None else (os.fspath(mask), open_upright(pathlib.Path(mask), least=LEAST_SIDE))
-    subjects = subjects_of(file.stem, picture, detections, finder, photo=str(file), which=which, mask=shown)
+    if several:
+        return _photo_together([*map(pathlib.Path, paths)], loaded)
+    finder, file, drawn = loaded.finder, pathlib.Path(paths[0]), None if mask is None else pathlib.Path(mask)
+    picture, _, subjects, notes = search(Request(file, file.stem, place, which, drawn, anyway=anyway), finder)
     subject = max(subjects, key=lambda subject: subject.detection.score)
-    count, label, notes = len(subjects), file.name, list[str]()
-    if count > 1:
-        label = subject.name
-        notes = [f"{count} {finder.kind}s were found, {label} is used{finder.limit_words(count)}"]
-    own = filter(None, [subject.mask_fault, person_note(picture, subject.detection, finder)])
-    for note in [*notes, *(f"{label}: {note}" for note in own)]:
+    if (count := len(subjects)) > 1:
+        found = f"{count} {finder.kind}s were found, {subject.name} is used{finder.limit_words(count)}"
+        warnings.warn(found, stacklevel=2)
+    for note in notes[subject.name]:
         warnings.warn(note, stacklevel=2)
     if loaded.refiner:
         result, _ = pipeline.refined(subject, loaded.refiner, pipeline.invert(subject, loaded.refiner))
@@ -390,14 +386,10 @@ def _tell(line: str) -> None:
     print(one_line(line), file=sys.stderr)
 
 
-def _photo_together(paths: Sequence[str | os.PathLike[str]], model: str | os.PathLike[str]) -> Reconstruction:
-    if not paths:
-        raise ArgumentError("path is an empty list: name one photo or more")
-    loaded = pipeline.load_photo_model(explain.load_kind(model), log=_tell)
-    sources = together.sources_of([*map(pathlib.Path, paths)])
-    gathered = together.gather(sources, loaded, log=functools.partial(warnings.warn, stacklevel=5))
-    result, shots = together.reconstruct(gathered, loaded.predictor, name=pathlib.Path(paths[0]).stem)
-    result, _ = together.textured(result, shots, mirror=loaded.mirror)
+def _photo_together(paths: Sequence[pathlib.Path], model: pipeline.PhotoModel) -> Reconstruction:
+    gathered = together.gather(together.sources_of(paths), model, log=functools.partial(warnings.warn, stacklevel=5))
+    result, shots = together.reconstruct(gathered, model.predictor, name=paths[0].stem)
+    result, _ = together.textured(result, shots, mirror=model.mirror)
     assert shots[0].subject is not None
     frame = dataclasses.asdict(shots[0].subject.detection.box)
     return dataclasses.replace(result, metrics=result.metrics | {"frame": frame})

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -23,7 +24,7 @@ from gan2shape_jax.io.bundled import DEFAULT, GAN, MODEL, names_of
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_mask, mean_mask_file
 from gan2shape_jax.io.grabcut import grabcut_mask
-from gan2shape_jax.io.image_files import Picture, grey_mask, inverted_fault
+from gan2shape_jax.io.image_files import Picture, grey_mask, inverted_fault, open_upright
 from gan2shape_jax.photos.judge import CORE, Assessment, assessed
 
 SOURCES = {
@@ -40,11 +41,11 @@ _AROUND, _LOOKED_AT = 2.0, 320  # of a crop in which a person is looked for: sid
 
 
 class NoDetectionError(UserError):
-    """A photo does not show what the GAN draws; `candidate` says whether something came near."""
+    """A photo does not show what the GAN draws; `boxes` are those that came near, in the pixels of `picture`."""
 
-    def __init__(self, message: str, *, candidate: bool):
+    def __init__(self, message: str, boxes: Sequence[CropBox] = (), picture: Picture | None = None):
         super().__init__(message)
-        self.candidate = candidate
+        self.boxes, self.picture = boxes, picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +75,60 @@ def load_finder(config: ConfigDict, gan: tuple[stylegan2.Architecture, dict], *,
         mask = np.asarray(Image.fromarray(known.mean_mask).resize((side, side), Image.Resampling.BILINEAR))
     detector = weights.detector_by(known, *gan, batch=CROPS)
     return Finder(config.category, str(category), side, detector, mask, not mean_mask_file(config))
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A photo and what the user says of it; by default, everything in it is searched for."""
+
+    path: pathlib.Path
+    name: str  # what everything is filed under, see `naming.names_for`; of several objects the first is NAME-1
+    box: CropBox | None = None  # the crop, in the pixels of the photo's file
+    which: int | None = None  # the only object that is wanted, numbered from left to right
+    mask: pathlib.Path | None = None  # white on the object, with the photo's proportions, or square, showing the crop
+    latent: pathlib.Path | None = None  # of the crop
+    anyway: bool = False  # whether there is to be a result though nothing is found: of the box, or the best candidate
+    source: str = ""  # where the photo is from, if `path` is a copy that was fetched from there
+    foreign: bool = False  # whether it comes from a stranger, see `open_upright`
+
+    def opened(self) -> Picture:
+        """Returns the photo, upright and possibly reduced."""
+        return open_upright(self.path, least=LEAST_SIDE, foreign=self.foreign)
+
+    def label(self, subject: "Subject") -> str:
+        """Returns what messages call an object of it."""
+        return self.path.name if subject.name == self.name else subject.name
+
+
+class Found(NamedTuple):
+    """What a photo shows."""
+
+    picture: Picture
+    detections: list[Detection]  # all, from left to right
+    subjects: list["Subject"]  # those that are wanted
+    notes: dict[str, list[str]]  # what the user should read of each, by its name
+
+
+def search(request: Request, finder: Finder) -> Found:
+    """Finds, crops and masks the objects of a photo.
+
+    Raises:
+      NoDetectionError: nothing was found.
+      UserError: the photo or the mask is unusable, or the photo has no object with the chosen number.
+    """
+    picture = request.opened()
+    detections = find(picture, finder, request.box)
+    if request.box is None and not (is_found(detections) or (request.anyway and detections)):
+        near = [scaled_box(detection.box, 1 / picture.reduction) for detection in detections]
+        raise NoDetectionError(absence(request.path.name, picture, detections, finder), near, picture)
+    mask = None if request.mask is None else (str(request.mask), open_upright(request.mask, least=LEAST_SIDE))
+    how: dict[str, Any] = {"photo": str(request.path), "which": request.which, "mask": mask}
+    subjects = subjects_of(request.name, picture, detections, finder, **how)
+    notes = {}
+    for subject in subjects:
+        own = filter(None, [subject.mask_fault, person_note(picture, subject.detection, finder)])
+        notes[subject.name] = [f"{request.label(subject)}: {note}" for note in own]
+    return Found(picture, detections, subjects, notes)
 
 
 def find(picture: Picture, finder: Finder, box: CropBox | None = None) -> list[Detection]:

@@ -1,7 +1,7 @@
 """The way of a photo, for the command, the server, the cluster and Python.
 
-`load_photo_model`, once; then of each photo `find.find`, of each object in it `find.subjects_of`, `explained` or
-`refined`, which judge what they return, and `textured`.
+`load_photo_model`, once; then of each photo `find.search`, of each object in it `explained` or `refined`, which judge
+what they return, and `textured`.
 """
 
 import dataclasses
@@ -92,7 +92,7 @@ def require_found(result: Reconstruction, subject: Subject, model: PhotoModel) -
     """Raises `NoDetectionError` if the verdict, which knows more than the detector, is that there is no object."""
     if result.metrics.get("trust", {}).get("category", 1) < judge.UNLIKELY:
         raise NoDetectionError(
-            f"{subject.name}: no {model.finder.kind} found at a closer look, so it has no 3D result", candidate=True
+            f"{subject.name}: no {model.finder.kind} found at a closer look, so it has no 3D result", [subject.box]
         )
 
 

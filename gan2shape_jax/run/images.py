@@ -24,7 +24,7 @@ from rich.text import Text
 from gan2shape_jax.errors import FatalRunError, UserError, io_error, one_line, printable
 from gan2shape_jax.io import data
 from gan2shape_jax.io.files import remove_folder
-from gan2shape_jax.io.image_lists import stem_of
+from gan2shape_jax.io.image_lists import natural_key, stem_of
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.method import models, reconstruction
 from gan2shape_jax.method.frozen import FrozenModels
@@ -162,6 +162,10 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self._failures |= failures
         if time.monotonic() >= self._due:
             self.summarize()
+
+    def expect(self, stems: Iterable[str]) -> None:
+        """Has the summaries show further images, by their stems."""
+        self._stems = sorted({*self._stems, *stems}, key=natural_key)
 
     def refuse(self, refused: Mapping[str, str]) -> None:
         """Has the summaries name images, by their stems, that were not used, and why."""

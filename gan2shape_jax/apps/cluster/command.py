@@ -36,7 +36,7 @@ from gan2shape_jax.io.output_folders import MARKER, RUN, require_output_folder
 from gan2shape_jax.io.weights import listed
 from gan2shape_jax.photos import judge
 from gan2shape_jax.photos.explain import load_kind
-from gan2shape_jax.photos.find import NoDetectionError
+from gan2shape_jax.photos.find import NoDetectionError, Request
 from gan2shape_jax.photos.pipeline import load_photo_model
 from gan2shape_jax.plan.identity import digest
 from gan2shape_jax.results import Entry, Row, in_pages, page_name, page_text, print_table, write_table
@@ -367,21 +367,22 @@ def photo_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
         for item in items:
             try:
                 _fetch(item, local := _local(item))
-                request = photo_folder.Request(local, item["name"], anyway=task["anyway"], source=item["path"])
+                request = Request(local, item["name"], anyway=task["anyway"], source=item["path"])
                 found[item["name"]] = photo_folder.prepare(request, made_in, model.finder)
             except FatalRunError:
                 raise
             except UserError as error:
                 refused[item["name"]] = error
         every = [photo for photos in found.values() for photo in photos]
-        failed, undetected = photo_folder.make_results(made_in, every, model, texture=task["texture"])
+        with made_in.work(model, texture=task["texture"]) as work:
+            undetected = work.make(every)
         answers = []
         for item in items:
             name, photos = item["name"], found.get(item["name"], [])
             used = [photo for photo in photos if photo.name not in undetected]
             if photos and not used:
                 refused[name] = undetected[photos[0].name]
-            answers.append(_answer(item, task, used, failed, refused.get(name)))
+            answers.append(_answer(item, task, used, work.items.failures, refused.get(name)))
             answers[-1]["limit"] = model.finder.limit_words(len(found.get(name, []))).removeprefix("; ")
             _put(out, folder, answers[-1])
         shutil.rmtree(folder, ignore_errors=True)

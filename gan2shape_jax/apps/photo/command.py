@@ -3,17 +3,15 @@
 import argparse
 import concurrent.futures
 import contextlib
-import functools
 import itertools
 import os
 import pathlib
 import sys
 from collections.abc import Generator, Sequence
-from typing import Any
 
 from gan2shape_jax.apps import option_types
 from gan2shape_jax.apps.photo import folder, naming, together
-from gan2shape_jax.apps.photo.folder import PhotoFolder, Prepared, Request
+from gan2shape_jax.apps.photo.folder import PhotoFolder, Prepared
 from gan2shape_jax.errors import (
     ConfigError,
     FatalRunError,
@@ -29,7 +27,7 @@ from gan2shape_jax.io.bundled import DEFAULT
 from gan2shape_jax.io.output_folders import RUN, require_output_folder
 from gan2shape_jax.photos import judge
 from gan2shape_jax.photos.explain import load_kind
-from gan2shape_jax.photos.find import NoDetectionError
+from gan2shape_jax.photos.find import NoDetectionError, Request
 from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.pipeline import PhotoModel, load_photo_model
 from gan2shape_jax.photos.together import Source, gather, sources_of
@@ -39,6 +37,7 @@ from gan2shape_jax.run import lock
 from gan2shape_jax.training.resume import Decision
 
 _OUT = "results/photos"
+_OF_ONE = ("box", "which", "mask", "latent")  # options for a single photo
 _AT_ONCE = 8  # photos that are searched before the objects in them are reconstructed, and the page written
 _TELLING = 20  # photographs of one object after which a line says how many were searched
 _FIRST = 2  # those at the start, unless they are refined, so that there is something to see soon; then twice as many
@@ -115,11 +114,17 @@ def _run(options: argparse.Namespace) -> int:
         if len(options.photos) > 1:
             raise ConfigError(f"{videos[0]} is a video, which shows one person: name it alone, or add --together")
         options.together = True
-    alone = ("refine", "box", "which", "mask", "latent", "anyway", "cluster")
-    if options.together and (named := [f"--{name}" for name in alone if getattr(options, name)]):
-        raise ConfigError(f"{named[0]} is for photos that are reconstructed one by one, not together")
+    if options.together:
+        alone = "photos that are reconstructed one by one, not together"
+        _refuse(options, ("refine", *_OF_ONE, "anyway", "cluster"), alone)
     if options.cluster:
-        return _on_cluster(options)
+        _refuse(options, (*_OF_ONE, "open", "maps", "eyes"), "photos without --cluster")
+        from gan2shape_jax.apps.cluster.engine import require_ray
+
+        require_ray()
+        from gan2shape_jax.apps.cluster.command import run_photos  # which imports what the extra brings
+
+        return run_photos(options, log=_say)
     if remote := [place for place in (*options.photos, os.fspath(options.out)) if "://" in place]:
         raise UserError(f"{remote[0]} is in object storage, which is read and written with --cluster ray")
     paths, box = naming.expand(options.photos, say=_say), options.box
@@ -127,8 +132,8 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--box has {len(box)} numbers: it must be X Y SIDE or X Y SIDE ROLL")
     if box is not None and options.which is not None:
         raise ConfigError("--which chooses among detected objects; --box sets the crop itself")
-    if len(paths) > 1 and (box or options.which or options.mask or options.latent):
-        raise ConfigError(f"--box, --which, --mask and --latent are for a single photo, not {len(paths)}")
+    if len(paths) > 1:
+        _refuse(options, _OF_ONE, f"a single photo, not {len(paths)}")
     out = options.out
     require_output_folder(out, RUN)
     kind = load_kind(options.model)
@@ -159,18 +164,11 @@ def _place(text: str) -> pathlib.Path | str:
     return text if "://" in text else path
 
 
-def _on_cluster(options: argparse.Namespace) -> int:
-    """Has a cluster reconstruct the photos; returns the exit status."""
-    from gan2shape_jax.apps.cluster.engine import require_ray
-
-    if options.box or options.which or options.mask or options.latent:
-        raise ConfigError("--box, --which, --mask and --latent are for a single photo, without --cluster")
-    if named := [f"--{name}" for name in ("open", "maps", "eyes") if getattr(options, name)]:
-        raise ConfigError(f"{named[0]} is for photos without --cluster")
-    require_ray()
-    from gan2shape_jax.apps.cluster.command import run_photos  # which imports what the extra brings
-
-    return run_photos(options, log=_say)
+def _refuse(options: argparse.Namespace, names: Sequence[str], what: str) -> None:
+    """Raises `ConfigError` if one of these options is set, each of which is for `what`."""
+    for name in names:
+        if getattr(options, name):
+            raise ConfigError(f"--{name} is for {what}")
 
 
 def _reconstruct_together(
@@ -192,7 +190,7 @@ def _reconstruct_together(
         gathered = gather(_counted(sources), model, log=_say)
         made = together.make(gathered, model, name, place, digest, texture=options.texture, **wanted)
         with lock.hold(out):
-            together.put(photo_folder, made)
+            together.put(photo_folder, model, name, made)
     if sentence := judge.sentence_of(name, load_metrics(out / "results" / name)):
         _say(sentence)
     print_table([judge.row_of(name, out / "results" / name)])
@@ -215,13 +213,13 @@ def _reconstruct(
     wishes = {name: getattr(options, name) for name in ("which", "mask", "latent", "anyway")}
     wishes |= {"box": CropBox(*options.box), "anyway": True} if options.box else {}
     requests = [Request(path, name, **wishes) for path, name in zip(paths, names, strict=True)]
-    refused: dict[str, str] = {}
-    failed: dict[str, str] = {}
+    refused: dict[str, UserError] = {}
     made: list[str] = []
-    unusable = False  # whether a photo could not be read
-    with contextlib.closing(_searched_ahead(requests, photo_folder, model)) as groups:
+    wanted = {"texture": options.texture, "maps": options.maps, "eyes": options.eyes}
+    searches = contextlib.closing(_searched_ahead(requests, photo_folder, model))
+    with photo_folder.work(model, **wanted) as work, searches as groups:
         for group in groups:
-            prepared: list[Prepared] = []
+            prepared, lately = list[Prepared](), dict[str, UserError]()
             for number, search in group:
                 count = f"{number + 1} of {len(paths)}: " if len(paths) > 1 else ""
                 try:
@@ -229,8 +227,7 @@ def _reconstruct(
                 except FatalRunError:
                     raise
                 except UserError as error:
-                    refused[names[number]] = str(error)
-                    unusable |= not isinstance(error, NoDetectionError)
+                    lately[names[number]] = error
                     _tell_refusal(error, count, options.out, names[number])
                     continue
                 if len(photos) > 1:
@@ -240,19 +237,17 @@ def _reconstruct(
                 for note in itertools.chain.from_iterable(photo.notes for photo in photos):
                     _say(f"{count}{note}")
                 prepared += photos
-            made += [photo.name for photo in prepared]
-            _tell_done(photo_folder, prepared)
-            unmade: dict[str, Any] = {"refused": refused, "failed": failed}
-            wanted = {"texture": options.texture, "maps": options.maps, "eyes": options.eyes}
-            lately, undetected = folder.make_results(photo_folder, prepared, model, **wanted, log=_say, **unmade)
-            failed |= lately
-            refused |= {name: str(absent) for name, absent in undetected.items()}
+            work.refuse({name: str(error) for name, error in lately.items()})
+            undetected = work.make(prepared, _say)
             for name, absent in undetected.items():
                 _tell_refusal(absent, "", options.out, name)
-    results, made = options.out / "results", [name for name in made if name not in refused]
-    rows = [judge.row_of(name, results / name) for name in made if name not in failed]
+            made += [photo.name for photo in prepared if photo.name not in undetected]
+            refused |= lately | undetected
+    failed = work.items.failures
+    rows = [judge.row_of(name, options.out / "results" / name) for name in made if name not in failed]
     rows += [Row(name, f"failed: {why}") for name, why in failed.items()]
     print_table(rows + [Row(name, f"not used: {why}") for name, why in refused.items()])
+    unusable = any(not isinstance(error, NoDetectionError) for error in refused.values())
     return int(bool(failed or unusable) or not made)
 
 
@@ -281,22 +276,9 @@ def _tell_refusal(error: UserError, count: str, out: pathlib.Path, name: str) ->
     if isinstance(error, NoDetectionError):
         drawing = out / folder.FOLDER / "framing" / f"{name}.jpg"
         nearest = f"{drawing} shows the best candidate, --anyway uses it, --box another square"
-        _say(f"{count}{error}; {nearest if error.candidate else '--box names a square of your own'}")
+        _say(f"{count}{error}; {nearest if error.boxes else '--box names a square of your own'}")
     else:
         print(f"error: {printable(message_line(str(error)))}", file=sys.stderr)
-
-
-def _tell_done(photo_folder: PhotoFolder, prepared: Sequence[Prepared]) -> None:
-    """Names the photos that are finished already, with how far to trust them; a run says so of the others."""
-    for photo in prepared:
-        name = photo.name
-        decision = photo_folder.decided(name, functools.partial(photo_folder.holds, photo))
-        if not decision.exists:
-            continue
-        _say(f"{name}: finished before, {'skipped' if decision is Decision.SKIP else 'drawn anew'}")
-        with contextlib.suppress(UserError):
-            if sentence := judge.sentence_of(name, load_metrics(photo_folder.run.result(name))):
-                _say(sentence)
 
 
 def _say(line: str) -> None:

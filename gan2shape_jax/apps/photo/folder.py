@@ -20,7 +20,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,6 @@ from PIL import Image, ImageDraw
 from gan2shape_jax.apps.photo.naming import place_of
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
-from gan2shape_jax.detection.detector import Detection
 from gan2shape_jax.detection.gan_detector import resized
 from gan2shape_jax.errors import UserError, io_error
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, scaled_box
@@ -46,22 +45,10 @@ from gan2shape_jax.io.files import (
     sha256,
     spare_unreadable,
 )
-from gan2shape_jax.io.image_files import Picture, open_upright
 from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.lift import refinement
 from gan2shape_jax.photos import explain, judge, pipeline
-from gan2shape_jax.photos.find import (
-    LEAST_SIDE,
-    SOURCES,
-    Finder,
-    NoDetectionError,
-    Subject,
-    absence,
-    find,
-    is_found,
-    person_note,
-    subjects_of,
-)
+from gan2shape_jax.photos.find import SOURCES, Finder, Found, NoDetectionError, Request, Subject, search
 from gan2shape_jax.photos.maps import photo_maps
 from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.plan.identity import Identity, digest, identity_of, read_identity
@@ -82,7 +69,6 @@ _DRAWN_SIDE = 1024  # pixels of the drawing's longer side, at most
 _LEAST_DRAWN = 384  # small photos are enlarged, so that lines do not hide them
 # Distinguishable with red-green colour blindness too (Okabe and Ito), and by their numbers.
 _CHOSEN, _OTHER, _OUTLINE = (230, 159, 0), (86, 180, 233), (0, 158, 115)
-_LITTLE = 0.04  # difference between a photo and the model's picture of it, of 2, below which there is little to refine
 _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
 
@@ -151,6 +137,16 @@ class PhotoFolder:
         there = [part for part in parts_of(photo.name) if (self.photos / part).is_file()]
         return {part: (self.photos / part).read_bytes() for part in there} == photo.files
 
+    @contextlib.contextmanager
+    def work(self, model: PhotoModel, **wanted: Any) -> Iterator[Work]:
+        """Yields what makes results, as `wanted` by the fields of `Work`; the page shows all photos of the folder."""
+        names = sorted(records_in(self.run.root), key=natural_key)
+        with WorkItems(self.run, [f"{name}.png" for name in names], lambda line: None) as items:
+            self.run.root.mkdir(parents=True, exist_ok=True)
+            self.run.describe(self.config, self.identity)
+            yield Work(self, model, items, **wanted)
+            items.wait()
+
     def redraw(self, name: str) -> None:
         """Has a result drawn anew from what is kept of it."""
         redraw(self.run.result(name), self.config, self.identity.drawing)
@@ -172,25 +168,6 @@ class PhotoFolder:
                 (self.photos / part).unlink(missing_ok=True)
         _write(self.photos, parts)
         write_list(self.photos, records_in(self.run.root))  # which evaluating the results reads
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """A photo and what the user says of it; by default, everything in it is searched for."""
-
-    path: pathlib.Path
-    name: str  # what everything is filed under, see `naming.names_for`; of several objects the first is NAME-1
-    box: CropBox | None = None  # the crop, in the pixels of the photo's file
-    which: int | None = None  # the only object to prepare, numbered from left to right
-    mask: pathlib.Path | None = None  # white on the object, with the photo's proportions, or square, showing the crop
-    latent: pathlib.Path | None = None  # of the crop
-    anyway: bool = False  # whether there is to be a result though nothing is found: of the box, or the best candidate
-    source: str = ""  # where the photo is from, if `path` is a copy that was fetched from there
-    foreign: bool = False  # whether it comes from a stranger, see `open_upright`
-
-    def opened(self) -> Picture:
-        """Returns the photo, upright and possibly reduced."""
-        return open_upright(self.path, least=LEAST_SIDE, foreign=self.foreign)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,31 +202,31 @@ def require_version(path: pathlib.Path, version: tuple[int, int] | None) -> None
 
 
 def prepare(request: Request, folder: PhotoFolder, finder: Finder) -> list[Prepared]:
-    """Returns each object in a photo, ready for `make_results`; writes nothing of them.
+    """Returns each object in a photo, ready for `Work.make`; writes nothing of them.
 
     Raises:
       NoDetectionError: nothing was found; a drawing is written that shows the best candidate, if there is one.
       UserError: the photo, mask or latent is unusable, or the photo has no object with the chosen number.
     """
-    version, picture = version_of(request.path), request.opened()
-    detections = find(picture, finder, request.box)
-    if request.box is None and not (is_found(detections) or (request.anyway and detections)):
-        boxes = [scaled_box(detection.box, 1 / picture.reduction) for detection in detections]
-        drawing = np.asarray(framing_picture(np.asarray(picture.picture), boxes, 0, finder.mean_mask))
-        _draw(folder.photos, request.name, encoded(drawing, "JPEG", quality=90))
-        raise NoDetectionError(absence(request.path.name, picture, detections, finder), candidate=bool(boxes))
-    mask = None if request.mask is None else (str(request.mask), open_upright(request.mask, least=LEAST_SIDE))
+    version = version_of(request.path)
+    try:
+        found = search(request, finder)
+    except NoDetectionError as error:
+        if error.picture is not None:
+            drawing = framing_picture(np.asarray(error.picture.picture), error.boxes, 0, finder.mean_mask)
+            _draw(folder.photos, request.name, encoded(np.asarray(drawing), "JPEG", quality=90))
+        raise
     latent = None if request.latent is None else load_latent(request.latent, folder.config.gan.style_dim)
-    if latent is not None and request.which is None and len(detections) > 1:
-        raise UserError(f"{request.path}: {len(detections)} objects were found: name the latent's with --which")
+    if latent is not None and request.which is None and len(found.detections) > 1:
+        raise UserError(f"{request.path}: {len(found.detections)} objects were found: name the latent's with --which")
     prepared = []
-    for subject in subjects_of(
-        request.name, picture, detections, finder, photo=str(request.path), which=request.which, mask=mask
-    ):
-        files = _files(request, subject, picture, detections, latent)
-        person = person_note(picture, subject.detection, finder)
-        notes = _notes(request, subject, person, folder.config.category)
-        prepared.append(Prepared(request, subject, files, latent, notes, version))
+    for subject in found.subjects:
+        box = subject.detection.box
+        turned = f", turned by {box.roll_deg:.0f} degrees" if abs(box.roll_deg) >= 1 else ""
+        where = f"{request.label(subject)}: {box.side:.0f} pixels around ({box.x:.0f}, {box.y:.0f}){turned}"
+        framed = f"{where}; model: {folder.config.category}; mask: {SOURCES[subject.mask_source]}"
+        files = _files(request, subject, found, latent)
+        prepared.append(Prepared(request, subject, files, latent, (framed, *found.notes[subject.name]), version))
     require_version(request.path, version)
     return prepared
 
@@ -260,16 +237,10 @@ def _draw(photos: pathlib.Path, name: str, drawing: bytes) -> None:
         _write(photos, {f"framing/{name}.jpg": drawing})
 
 
-def _files(
-    request: Request,
-    subject: Subject,
-    picture: Picture,
-    detections: Sequence[Detection],
-    latent: np.ndarray | None,
-) -> dict[str, bytes]:
-    """Returns what is kept of an object besides its result; `detections` are all objects of the photo."""
-    name, number = subject.name, detections.index(subject.detection) + 1
-    boxes = [detection.box for detection in detections]
+def _files(request: Request, subject: Subject, found: Found, latent: np.ndarray | None) -> dict[str, bytes]:
+    """Returns what is kept of an object besides its result."""
+    picture, name, number = found.picture, subject.name, found.detections.index(subject.detection) + 1
+    boxes = [detection.box for detection in found.detections]
     seen = [scaled_box(box, 1 / picture.reduction) for box in boxes]
     drawing = framing_picture(np.asarray(picture.picture), seen, number - 1, subject.mask / 255)
     size = {"width": picture.picture.width * picture.reduction, "height": picture.picture.height * picture.reduction}
@@ -324,16 +295,6 @@ def framing_picture(
     return picture
 
 
-def _notes(request: Request, subject: Subject, person: str, category: str) -> tuple[str, ...]:
-    """Returns what the user should read of an object that was prepared."""
-    box = subject.detection.box
-    turned = f", turned by {box.roll_deg:.0f} degrees" if abs(box.roll_deg) >= 1 else ""
-    where = f"{box.side:.0f} pixels around ({box.x:.0f}, {box.y:.0f}){turned}"
-    notes = [f"{where}; model: {category}; mask: {SOURCES[subject.mask_source]}", subject.mask_fault, person]
-    label = request.path.name if subject.name == request.name else subject.name
-    return tuple(f"{label}: {note}" for note in notes if note)
-
-
 def parts_of(name: str) -> list[str]:
     """Returns the files that a photo may have below `FOLDER`, the record last."""
     return [f"image/{name}.png", f"mask/{name}.png", f"framing/{name}.jpg", f"latent/{name}.npy", f"{name}.json"]
@@ -363,82 +324,64 @@ def names_in(out: pathlib.Path) -> dict[str, str]:
     return {photo["name"]: photo["path"] for photo in records_in(out).values()}
 
 
-def make_results(
-    folder: PhotoFolder,
-    photos: Sequence[Prepared],
-    model: PhotoModel,
-    *,
-    texture: bool = True,
-    maps: bool = False,
-    eyes: float | None = None,
-    refused: Mapping[str, str] | None = None,
-    failed: Mapping[str, str] | None = None,
-    log: Callable[[str], None] | None = None,
-) -> tuple[dict[str, str], dict[str, NoDetectionError]]:
-    """Makes the results of photos that are not done, and puts them in their place.
-
-    Returns why photos failed, and those in which the closer look has found nothing, by their names.
-
-    A photo's former result stays until the new one is complete. The page shows all photos of the folder, and names
-    those that were `refused`, or have `failed` before, with the reasons. With `log`, for somebody who waits, a
-    refinement of new photos shows first what the model makes of them, and says where. With `maps`, results that are
-    there get those of the photo's size, too; those whose `eyes` are to be another distance apart, mm, are made again.
-    """
-    run, refused, failed = folder.run, refused or {}, failed or {}
-    decisions = {photo.name: folder.decided(photo.name, functools.partial(folder.holds, photo)) for photo in photos}
-    for name, decision in decisions.items():
-        if decision is Decision.REDRAW:
-            folder.redraw(name)
-    left = [p for p in photos if not (decisions[p.name].exists and has(run.result(p.name), eyes=eyes))]
-    mapped = [p for p in photos if p not in left and not has(run.result(p.name), maps=maps)]
-    if not left and not mapped and not refused and not failed:
-        return {}, {}
-    unmade = {*refused, *failed}
-    every = sorted(records_in(run.root).keys() | {photo.name for photo in left} | unmade, key=natural_key)
-    there = {name for name in unmade if is_result(run.result(name))}
-    with WorkItems(run, [f"{name}.png" for name in every], lambda line: None) as work_items:
-        work_items.refuse({name: why for name, why in refused.items() if name not in there})
-        work_items.fail({name: why for name, why in failed.items() if name not in there})
-        before = work_items.failures
-        making = _Making(folder, model, texture, maps, eyes, work_items)
-        undetected: dict[str, NoDetectionError] = {}
-        try:
-            new = [photo for photo in left if not is_result(run.result(photo.name))]
-            if model.refiner is not None and log and new:
-                predicting = PhotoFolder(config_of(folder.config, run.root, refine=False))
-                unrefined = dataclasses.replace(model, refiner=None)
-                first = dataclasses.replace(making, folder=predicting, model=unrefined, awaiting=True)
-                undetected = first.make(new, None)
-                left = [photo for photo in left if photo.name not in undetected]
-                log(f"page: {run.root / 'index.html'}, as the model sees them; refining each now")
-                for photo in (p for p in new if is_result(run.result(p.name))):
-                    l1 = load_metrics(run.result(photo.name)).get("reconstruction_l1", _LITTLE)
-                    if l1 < _LITTLE:
-                        log(
-                            f"{photo.name}: the model's picture is within {l1:.3f} of the photo already: little to gain"
-                        )
-            undetected |= making.make(left, log)
-            for photo in mapped:
-                work_items.write({photo.name: functools.partial(making.add_maps, photo)})
-        finally:
-            work_items.wait()
-        run.describe(folder.config, folder.identity)
-    return {name: why for name, why in work_items.failures.items() if name not in before}, undetected
-
-
 @dataclasses.dataclass(frozen=True)
-class _Making:
-    """What making results takes."""
+class Work:
+    """What a command makes of photos in a folder; made by `PhotoFolder.work`."""
 
     folder: PhotoFolder
     model: PhotoModel
-    texture: bool
-    maps: bool
-    eyes: float | None
-    work_items: WorkItems
+    items: WorkItems
+    texture: bool = True  # whether results wear their photos' texture
+    maps: bool = False  # whether they get maps of the photo's size; those that are there get them, too
+    eyes: float | None = None  # mm from one to the other; those that are there and have another distance are made again
     awaiting: bool = False  # whether the results are to be replaced by refined ones
 
-    def make(self, photos: Sequence[Prepared], log: Callable[[str], None] | None) -> dict[str, NoDetectionError]:
+    def refuse(self, refused: Mapping[str, str]) -> None:
+        """Has the page name photos that are not used, and why; those with a former result keep it."""
+        lacking = {name: why for name, why in refused.items() if not is_result(self.folder.run.result(name))}
+        self.items.expect(lacking)
+        self.items.refuse(lacking)
+
+    def make(self, photos: Sequence[Prepared], log: Callable[[str], None] | None = None) -> dict[str, NoDetectionError]:
+        """Makes the results of photos that are not done; returns why there are none where a closer look found nothing.
+
+        A photo's former result stays until the new one is complete; `items.failures` has why photos failed. With `log`,
+        for somebody who waits, it says which are done, and a refinement of new photos shows first what the model makes
+        of them, and says where.
+        """
+        run, left = self.folder.run, list[Prepared]()
+        for photo in photos:
+            decision = self.folder.decided(photo.name, functools.partial(self.folder.holds, photo))
+            if decision.exists and log:
+                log(f"{photo.name}: finished before, {'skipped' if decision is Decision.SKIP else 'drawn anew'}")
+                with contextlib.suppress(UserError):
+                    if sentence := judge.sentence_of(photo.name, load_metrics(run.result(photo.name))):
+                        log(sentence)
+            if decision is Decision.REDRAW:
+                self.folder.redraw(photo.name)
+            left += [] if decision.exists and has(run.result(photo.name), eyes=self.eyes) else [photo]
+        mapped = [p for p in photos if p not in left and not has(run.result(p.name), maps=self.maps)]
+        if not left and not mapped:
+            return {}
+        self.items.expect(photo.name for photo in left)
+        undetected: dict[str, NoDetectionError] = {}
+        try:
+            new = [photo for photo in left if not is_result(run.result(photo.name))]
+            if self.model.refiner is not None and log and new:
+                predicting = PhotoFolder(config_of(self.folder.config, run.root, refine=False))
+                unrefined = dataclasses.replace(self.model, refiner=None)
+                first = dataclasses.replace(self, folder=predicting, model=unrefined, awaiting=True)
+                undetected = first._make(new, None)
+                left = [photo for photo in left if photo.name not in undetected]
+                log(f"page: {run.root / 'index.html'}, as the model sees them; refining each now")
+            undetected |= self._make(left, log)
+            for photo in mapped:
+                self.items.write({photo.name: functools.partial(self._add_maps, photo)})
+        finally:
+            self.items.wait()
+        return undetected
+
+    def _make(self, photos: Sequence[Prepared], log: Callable[[str], None] | None) -> dict[str, NoDetectionError]:
         """Makes results, which are textured and written in another thread while the next ones are made.
 
         Returns why photos have none in which there is no object by the verdict.
@@ -456,18 +399,17 @@ class _Making:
                 except NoDetectionError as error:
                     undetected[photo.name] = error
                     _draw(self.folder.photos, photo.name, photo.files[f"framing/{photo.name}.jpg"])
-                    if not is_result(self.folder.run.result(photo.name)):
-                        self.work_items.refuse({photo.name: str(error)})
+                    self.refuse({photo.name: str(error)})
                     continue
                 except FAILURES as error:
-                    self.work_items.fail(failures_of([photo.name], error))
+                    self.items.fail(failures_of([photo.name], error))
                     continue
                 if sentence := judge.sentence_of(photo.name, result.metrics):
                     monitor.log(sentence)
                 if sentence := refinement.outcome(result.metrics):
                     monitor.log(f"{photo.name}: {sentence}")
-                self.work_items.write({photo.name: functools.partial(self._put, photo, result, files)})
-        self.work_items.wait()
+                self.items.write({photo.name: functools.partial(self._put, photo, result, files)})
+        self.items.wait()
         return undetected
 
     def _result(self, photo: Prepared, monitor: Monitor) -> tuple[Reconstruction, dict[str, bytes]]:
@@ -504,13 +446,13 @@ class _Making:
         self.folder.put(photo.name, result, files, photo.files)
         if self.model.refiner is not None:
             self._tidy(photo)
-        self.work_items.note(photo.name)
+        self.items.note(photo.name)
 
-    def add_maps(self, photo: Prepared) -> None:
+    def _add_maps(self, photo: Prepared) -> None:
         """Adds the maps of a photo's size to its result."""
         folder = self.folder.run.result(photo.name)
         add_files(folder, _maps(photo, load(folder)))
-        self.work_items.note(photo.name)
+        self.items.note(photo.name)
 
     def _tidy(self, photo: Prepared) -> None:
         """Keeps the latent that a refinement has found, and removes what else it has left."""

@@ -12,7 +12,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -21,7 +21,6 @@ from gan2shape_jax.apps.photo import folder, naming
 from gan2shape_jax.apps.photo.folder import PhotoFolder
 from gan2shape_jax.errors import UserError, io_error
 from gan2shape_jax.io.files import read_object
-from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.photos import together
 from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.maps import photo_maps
@@ -59,15 +58,6 @@ def decided(photo_folder: PhotoFolder, name: str, digest: str) -> Decision:
     return photo_folder.decided(name, lambda: read_object(record, "the record of a photo")["photo"]["sha256"] == digest)
 
 
-class Made(NamedTuple):
-    """A result that is not in its place yet."""
-
-    name: str
-    result: Reconstruction
-    files: dict[str, Any]  # further ones of the result's folder
-    parts: dict[str, bytes]  # what is kept of the photographs
-
-
 def make(
     gathered: Gathered,
     model: PhotoModel,
@@ -78,8 +68,11 @@ def make(
     texture: bool = True,
     maps: bool = False,
     eyes: float | None = None,
-) -> Made:
-    """Makes the result of photographs, and writes nothing; raises `UserError` if it cannot be made."""
+) -> tuple[Reconstruction, dict[str, Any], dict[str, bytes]]:
+    """Makes the result of photographs: it, further files of its folder, and what is kept of the photographs.
+
+    Writes nothing. Raises `UserError` if it cannot be made.
+    """
     try:
         result, shots = together.reconstruct(gathered, model.predictor, name=name)
         result, files = folder.sized(result, eyes), dict[str, Any]()
@@ -88,23 +81,19 @@ def make(
         if maps:
             assert shots[0].source is not None and shots[0].subject is not None
             files |= photo_maps(result, np.asarray(shots[0].source.open().picture), shots[0].subject.box)
-        return Made(name, result, files, _parts(name, place, digest, gathered, shots))
+        return result, files, _parts(name, place, digest, gathered, shots)
     except images.FAILURES as error:
         raise UserError(images.failures_of([name], error)[name]) from error
 
 
-def put(photo_folder: PhotoFolder, made: Made) -> None:
-    """Puts a result in its place, and the page of all that the folder has; raises `UserError` if that is refused."""
-    run, name = photo_folder.run, made.name
-    every = sorted({*folder.records_in(run.root), name}, key=natural_key)
-    with images.WorkItems(run, [f"{stem}.png" for stem in every], lambda line: None) as work_items:
+def put(photo_folder: PhotoFolder, model: PhotoModel, name: str, made: tuple[Reconstruction, Any, Any]) -> None:
+    """Puts what was made in its place, and in the page of all that the folder has; raises `UserError` if refused."""
+    with photo_folder.work(model) as work:
         try:
-            photo_folder.put(name, made.result, made.files, made.parts)
+            photo_folder.put(name, *made)
         except OSError as error:
-            raise io_error(error, f"{run.result(name)} cannot be written") from error
-        work_items.note(name)
-        work_items.wait()
-    run.describe(photo_folder.config, photo_folder.identity)
+            raise io_error(error, f"{photo_folder.run.result(name)} cannot be written") from error
+        work.items.expect([name])
 
 
 def _parts(name: str, place: pathlib.Path, digest: str, gathered: Gathered, shots: Sequence[Shot]) -> dict[str, bytes]:

@@ -23,7 +23,7 @@ import sys
 import time
 import traceback
 import zipfile
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -34,10 +34,10 @@ from gan2shape_jax.apps.photo import together as photo_together
 from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.errors import FatalRunError, UserError
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box
-from gan2shape_jax.io.image_files import Picture
+from gan2shape_jax.io.image_files import Picture, open_upright
 from gan2shape_jax.photos import together
 from gan2shape_jax.photos.explain import load_kind
-from gan2shape_jax.photos.find import absence, find, is_found, person_note
+from gan2shape_jax.photos.find import LEAST_SIDE, Request, absence, find, is_found, person_note
 from gan2shape_jax.photos.pipeline import PhotoModel, load_photo_model, load_refiner
 
 # Performs a task: takes its fields, and a function that reports a stage with facts about it.
@@ -254,19 +254,10 @@ def performer(*models: str) -> Perform:
 
     def perform(task: dict[str, Any], report: Report) -> None:
         kind, model = loaded(task["model"])
-        if "together" in task:
-            _reconstruct_several(task, kind, model, report)
-        elif "box" in task:
-            _reconstruct(task, kind, model, report)
-        else:
-            _frame(task, kind, model, report)
+        (_reconstruct if "together" in task or "box" in task else _frame)(task, kind, model, report)
 
     loaded(0)
     return perform
-
-
-def _request(task: dict[str, Any], **wishes: Any) -> photo_folder.Request:
-    return photo_folder.Request(pathlib.Path(task["photos"][0]), task["names"][0], foreign=True, **wishes)
 
 
 def _require_modest(path: str, photo: Picture, pixels: int) -> tuple[int, int]:
@@ -286,7 +277,7 @@ def _require_modest(path: str, photo: Picture, pixels: int) -> tuple[int, int]:
 
 
 def _frame(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Report) -> None:
-    photo, finder = _request(task).opened(), model.finder
+    photo, finder = open_upright(pathlib.Path(task["photos"][0]), least=LEAST_SIDE, foreign=True), model.finder
     width, height = _require_modest(task["photos"][0], photo, task["pixels"])
     detections, absent = find(photo, finder), ""
     boxes = [detection.box for detection in detections]
@@ -303,55 +294,50 @@ def _frame(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Re
 
 
 def _reconstruct(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Report) -> None:
-    out, refine = pathlib.Path(task["folder"]), task["refine"]
+    """Makes one result of all photos, or one of each."""
+    out, name, refine = pathlib.Path(task["folder"]), task["names"][0], task.get("refine", False)
     folder = photo_folder.PhotoFolder(photo_folder.config_of(kind, out, refine=refine))
-    request = _request(task, box=CropBox(*task["box"]), anyway=task["anyway"])
-    (photo,) = photo_folder.prepare(request, folder, model.finder)
-    (out / DRAWING).write_bytes(photo.files[f"framing/{photo.name}.jpg"])
-    report(MASK, {"mask": photo.subject.mask_source})
-    model = dataclasses.replace(model, refiner=load_refiner(kind) if refine else None)
-    failed, undetected = photo_folder.make_results(folder, [photo], model)
-    if failed:
-        raise UserError(failed[photo.name])
-    if undetected:
-        raise UserError(f"{undetected[photo.name]}; if there is one, move the square")
-    _archive(out, [photo.name], report)
-
-
-def _reconstruct_several(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, report: Report) -> None:
-    """Makes one result of several photos, or one of each."""
-    out = pathlib.Path(task["folder"])
-    folder = photo_folder.PhotoFolder(photo_folder.config_of(kind, out, refine=False))
-    name = task["names"][0]
-
-    def say(line: str) -> None:
-        print(f"{name}: {line}", file=sys.stderr)
-
-    if task["together"]:
+    if task.get("together"):
         sources = together.sources_of([*map(pathlib.Path, task["photos"])], names=task["shown"], foreign=True)
         checked = [source._replace(open=functools.partial(_opened, source, task["pixels"])) for source in sources]
-        gathered = together.gather(checked, model, log=say)
-        photo_together.put(folder, photo_together.make(gathered, model, name, out, ""))
-        names = [name]
-    else:
-        names = _make_each(task, folder, model)
-    (out / DRAWING).write_bytes((folder.photos / "framing" / f"{names[0]}.jpg").read_bytes())
-    report(MASK, {"mask": ""})
+        gathered = together.gather(checked, model, log=lambda line: print(f"{name}: {line}", file=sys.stderr))
+        made = photo_together.make(gathered, model, name, out, "")
+        photo_together.put(folder, model, name, made)
+        _tell_drawing(made[2], name, out, report)
+        return _archive(out, [name], report)
+    prepared, unmade = _prepared(task, folder, model)
+    if prepared:
+        _tell_drawing(prepared[0].files, prepared[0].name, out, report)
+        with folder.work(dataclasses.replace(model, refiner=load_refiner(kind) if refine else None)) as work:
+            work.refuse(unmade)
+            then = "; if there is one, move the square" if "box" in task else ""
+            unmade |= {name: f"{absent}{then}" for name, absent in work.make(prepared).items()}
+        unmade |= work.items.failures
+    if not (names := [photo.name for photo in prepared if photo.name not in unmade]):
+        raise UserError("; ".join([*unmade.values()][:_SAID]))
     _archive(out, names, report)
 
 
+def _tell_drawing(files: Mapping[str, bytes], name: str, out: pathlib.Path, report: Report) -> None:
+    """Writes the drawing of what is kept of a photo, and tells that it is there."""
+    (out / DRAWING).write_bytes(files[f"framing/{name}.jpg"])
+    report(MASK, {})
+
+
 def _opened(source: together.Source, pixels: int) -> Picture:
-    picture = source.open()
-    _require_modest(source.name, picture, pixels)
-    return picture
+    photo = source.open()
+    _require_modest(source.name, photo, pixels)
+    return photo
 
 
-def _make_each(task: dict[str, Any], folder: photo_folder.PhotoFolder, model: PhotoModel) -> list[str]:
-    """Makes a result of each object in photos; returns their names. Raises `UserError`: there is none."""
-    prepared: list[photo_folder.Prepared] = []
-    refused: dict[str, str] = {}
+def _prepared(
+    task: dict[str, Any], folder: photo_folder.PhotoFolder, model: PhotoModel
+) -> tuple[list[photo_folder.Prepared], dict[str, str]]:
+    """Returns the objects in the photos, and why others cannot be used, by their names."""
+    prepared, refused = list[photo_folder.Prepared](), dict[str, str]()
+    box = CropBox(*task["box"]) if "box" in task else None  # of the only photo
     for path, shown, name in zip(task["photos"], task["shown"], task["names"], strict=True):
-        request = photo_folder.Request(pathlib.Path(path), name, foreign=True)
+        request = Request(pathlib.Path(path), name, box, anyway=task.get("anyway", False), foreign=True)
         try:
             _require_modest(path, request.opened(), task["pixels"])
             prepared += photo_folder.prepare(request, folder, model.finder)
@@ -359,11 +345,7 @@ def _make_each(task: dict[str, Any], folder: photo_folder.PhotoFolder, model: Ph
             raise
         except UserError as error:
             refused[name] = str(error).replace(path, shown).replace(pathlib.Path(path).name, shown)
-    failed, undetected = photo_folder.make_results(folder, prepared, model, refused=refused) if prepared else ({}, {})
-    made = [photo.name for photo in prepared if photo.name not in failed | undetected]
-    if not made:
-        raise UserError("; ".join([*refused.values(), *failed.values(), *map(str, undetected.values())][:_SAID]))
-    return made
+    return prepared, refused
 
 
 def _archive(out: pathlib.Path, names: Sequence[str], report: Report) -> None:

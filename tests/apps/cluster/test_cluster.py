@@ -264,7 +264,7 @@ def test_without_the_extra_a_sentence_says_what_is_missing(tmp_path, monkeypatch
             "error: s3://bucket/photos is in object storage, which is read and written with --cluster ray",
         ),
         (["a.jpg", "--out", "s3://bucket/x"], "error: s3://bucket/x is in object storage"),
-        (["a.jpg", "--cluster", "ray", "--which", "2"], "error: --box, --which, --mask and --latent are for a single"),
+        (["a.jpg", "--cluster", "ray", "--which", "2"], "error: --which is for photos without --cluster"),
         (["a.jpg", "--cluster", "ray", "--open"], "error: --open is for photos without --cluster"),
     ],
 )

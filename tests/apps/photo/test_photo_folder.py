@@ -18,7 +18,7 @@ from PIL import Image
 from gan2shape_jax.apps.evaluate import find_runs
 from gan2shape_jax.apps.photo import command
 from gan2shape_jax.apps.photo import folder as photo_folder
-from gan2shape_jax.apps.photo.folder import PhotoFolder, Request, make_results, names_in, prepare
+from gan2shape_jax.apps.photo.folder import PhotoFolder, Work, names_in, prepare
 from gan2shape_jax.apps.photo.naming import expand, names_for, place_of
 from gan2shape_jax.detection.detector import Detection
 from gan2shape_jax.errors import UserError
@@ -28,9 +28,9 @@ from gan2shape_jax.io.grabcut import middle
 from gan2shape_jax.io.image_files import Picture, open_upright, picture_sides
 from gan2shape_jax.io.image_lists import fault_of, read_names
 from gan2shape_jax.lift import refinement
-from gan2shape_jax.photos import pipeline
+from gan2shape_jax.photos import find, pipeline
 from gan2shape_jax.photos.explain import load_kind
-from gan2shape_jax.photos.find import Finder, NoDetectionError, other_kind, subject_of
+from gan2shape_jax.photos.find import Finder, NoDetectionError, Request, other_kind, subject_of
 from gan2shape_jax.photos.pipeline import PhotoModel, Refiner, load_refiner
 from gan2shape_jax.results import examine, load
 from gan2shape_jax.results.result import MAPS, load_metrics
@@ -135,12 +135,10 @@ def made(monkeypatch):
     return ways
 
 
-def _make(config, photos, refine=False, **how):
-    failed, undetected = make_results(
-        PhotoFolder(config), photos, _REFINING if refine else _MODEL, texture=False, **how
-    )
-    assert not undetected
-    return failed
+def _make(config, photos, refine=False, log=None, **wanted):
+    with PhotoFolder(config).work(_REFINING if refine else _MODEL, **({"texture": False} | wanted)) as work:
+        assert not work.make(photos, log)
+    return work.items.failures
 
 
 def test_a_photo_done_again_replaces_its_result_when_the_new_one_is_complete(photo, tmp_path, made, monkeypatch):
@@ -237,14 +235,15 @@ def test_where_the_closer_look_finds_nothing_there_is_no_result_and_others_are_m
     out = tmp_path / "out"
 
     def doubted(result, subject, model):
-        raise NoDetectionError(f"{subject.name}: no face found at a closer look", candidate=True)
+        raise NoDetectionError(f"{subject.name}: no face found at a closer look", [subject.box])
 
     monkeypatch.setattr(pipeline, "require_found", doubted)
     folder, finder, model = PhotoFolder(_config(out, refine=refine)), _finder([_BOX]), _REFINING if refine else _MODEL
     (doubtful,) = prepare(Request(photo, "doubtful"), folder, finder)
     (wanted,) = prepare(Request(photo, "wanted", anyway=True), folder, finder)
-    failed, undetected = make_results(folder, [doubtful, wanted], model, texture=False, log=print)
-    assert failed == {} and "no face found at a closer look" in str(undetected["doubtful"])
+    with folder.work(model, texture=False) as work:
+        undetected = work.make([doubtful, wanted], print)
+    assert work.items.failures == {} and "no face found at a closer look" in str(undetected["doubtful"])
     assert made == ["predict"] * 2 + ["refine"] * refine  # nothing is refined that will not be used
     assert [path.name for path in (out / "results").iterdir()] == ["wanted"]
     assert (out / "photos/framing/doubtful.jpg").exists()
@@ -474,8 +473,8 @@ def test_the_page_names_photos_that_were_refused_and_shows_their_drawings(tmp_pa
     config = _config(tmp_path / "out")
     (tmp_path / "out/photos/framing").mkdir(parents=True)
     Image.new("RGB", (600, 400), (200, 30, 30)).save(tmp_path / "out/photos/framing/b.jpg")
-    refused = {"b": "b.png: no face found, so it has no 3D result", "c": "c.png is damaged"}
-    assert _make(config, [], refused=refused) == {}
+    with PhotoFolder(config).work(_MODEL) as work:
+        work.refuse({"b": "b.png: no face found, so it has no 3D result", "c": "c.png is damaged"})
     page, table = (tmp_path / "out" / name for name in ("index.html", "results.md"))
     for text in (page.read_text(), table.read_text()):
         assert "no face found" in text and "damaged" in text
@@ -483,7 +482,7 @@ def test_the_page_names_photos_that_were_refused_and_shows_their_drawings(tmp_pa
 
 
 def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo, tmp_path, monkeypatch, made):
-    out, opened = tmp_path / "out", photo_folder.open_upright
+    out, opened = tmp_path / "out", find.open_upright
 
     def changing(path, **arguments):
         picture = opened(path, **arguments)
@@ -491,13 +490,13 @@ def test_a_photo_that_changes_while_it_is_worked_on_gives_no_result_of_two(photo
         return picture
 
     with monkeypatch.context() as patch:
-        patch.setattr(photo_folder, "open_upright", changing)
+        patch.setattr(find, "open_upright", changing)
         with pytest.raises(UserError, match="a.png changed while it was processed: run the same command again"):
             _prepare(photo, out)
     assert not out.exists()
     prepared = _prepare(photo, out)
     os.utime(photo, ns=(2, 2))
-    failed, _ = make_results(PhotoFolder(_config(out)), [prepared], _MODEL)
+    failed = _make(_config(out), [prepared], texture=True)
     assert "a.png changed while it was processed" in failed["a"] and not (out / "results/a").exists()
 
 
@@ -556,7 +555,7 @@ def test_the_most_objects_that_are_taken_from_a_photo_are_told(photo, tmp_path, 
         model = PhotoModel(_finder(detector=detector), None)
         monkeypatch.setattr(command, "load_photo_model", lambda kind, log, refine, model=model: model)
         monkeypatch.setattr(
-            photo_folder, "make_results", lambda folder, photos, *_, **__: ({one.name: "x" for one in photos}, {})
+            Work, "make", lambda work, photos, log: work.items.fail({one.name: "x" for one in photos}) or {}
         )
         assert command.main([str(photo), "--out", str(tmp_path / "out")]) == 1
         printed = capsys.readouterr()
@@ -565,7 +564,9 @@ def test_the_most_objects_that_are_taken_from_a_photo_are_told(photo, tmp_path, 
 
 
 def test_a_photo_that_cannot_be_read_is_not_used_and_one_whose_run_ends_badly_has_failed(tmp_path):
-    unmade = {"refused": {"a": "a.png is damaged"}, "failed": {"b": "the device failed"}}
-    assert _make(_config(tmp_path / "out"), [], **unmade) == {}
+    with PhotoFolder(_config(tmp_path / "out")).work(_MODEL) as work:
+        work.refuse({"a": "a.png is damaged"})
+        work.items.expect(["b"])
+        work.items.fail({"b": "the device failed"})
     table = (tmp_path / "out/results.md").read_text()
     assert "not used: a.png is damaged" in table and "failed: the device failed" in table

@@ -177,19 +177,21 @@ def test_a_job_that_takes_too_long_is_stopped_and_a_worker_that_cannot_start_is_
 
 
 def test_the_drawing_is_there_before_a_photo_is_made_or_refused(monkeypatch, tmp_path):
-    made = [({"face": "not made"}, {}), ({}, {"face": NoDetectionError("no face found", candidate=True)})]
-    monkeypatch.setattr(module.photo_folder, "make_results", lambda *_: made.pop(0))
-    task = {"photos": [str(asset("ictface/image/006.png"))], "folder": str(tmp_path), "names": ["face"], "model": 0}
-    told = {}
-
-    def report(stage, facts):
-        told[stage] = sorted(path.name for path in tmp_path.iterdir())
-
-    task, perform = task | {"box": (32, 32, 64, 0), "refine": False, "anyway": False}, module.performer("ictface")
+    absent = NoDetectionError("no face found")
+    made = [lambda items: items.fail({"face": "not made"}) or {}, lambda items: {"face": absent}]
+    monkeypatch.setattr(module.photo_folder.Work, "make", lambda work, _: made.pop(0)(work.items))
+    task = {"photos": [str(asset("ictface/image/006.png"))], "names": ["face"], "shown": ["face.png"], "pixels": 10**6}
+    task |= {"model": 0, "box": (32, 32, 64, 0), "refine": False, "anyway": False}
+    perform, told = module.performer("ictface"), []
     for words in ("not made", "no face found; if there is one, move the square"):
+        (folder := tmp_path / words[:4]).mkdir()
+
+        def report(stage, facts, folder=folder):
+            told.append((stage, sorted(path.name for path in folder.iterdir())))
+
         with pytest.raises(UserError, match=words):
-            perform(task, report)
-    assert told == {module.MASK: [module.DRAWING]}
+            perform(task | {"folder": str(folder)}, report)
+    assert told == [(module.MASK, [module.DRAWING])] * 2
 
 
 @pytest.mark.heavy
