@@ -156,9 +156,9 @@ def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | N
         return functools.partial(preflight.run_preflight, config), None
     page = None if config.recipe in LIFTS else pathlib.Path(config.workdir, "index.html")
     if arguments.cluster:
-        from gan2shape_jax.apps.cluster import images
+        from gan2shape_jax.apps.cluster import engine
 
-        return functools.partial(images.run_images, config), page
+        return functools.partial(engine.run_images, config), page
     from gan2shape_jax.run.experiment import run_experiment
 
     return functools.partial(run_experiment, config), page

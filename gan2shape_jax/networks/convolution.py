@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -56,15 +57,19 @@ def convolve_twice(
 def upsample_convolve(x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "n 2*h 2*w o"]:
     """Doubles every pixel along both axes, then convolves with a zero-padded 3x3 kernel.
 
-    Together, the two are one transposed 4x4 convolution whose taps are sums of neighbouring taps of the
-    kernel; its four phases take fewer than half the products.
+    Together, the two are one transposed 4x4 convolution; its four phases take fewer than half the products.
     """
-    taps = kernel[::-1, ::-1]
+    return convolve_twice(x, upsampling(kernel))
+
+
+def upsampling(kernel: Float[Array | np.ndarray, "3 3 i o"]) -> Float[Array, "4 4 i o"]:
+    """Returns the kernel of `upsample_convolve`'s transposed convolution: sums of neighbouring taps of a kernel."""
+    taps = jnp.asarray(kernel[::-1, ::-1])
     for axis in (0, 1):
         first, last = [(0, 0)] * 4, [(0, 0)] * 4
         first[axis], last[axis] = (0, 1), (1, 0)
         taps = jnp.pad(taps, first) + jnp.pad(taps, last)
-    return convolve_twice(x, taps)
+    return taps
 
 
 def _by_platform(x: Array, kernel: Array, stride: int, padding: int) -> Array:

@@ -61,16 +61,16 @@ def save(
     Raises:
       UserError: the parameters do not fit the architecture, or the file cannot be written.
     """
-    flat = {k: np.array(v, order="C") for k, v in flatten_dict(params, sep="/").items()}
+    flat, header = file_content(arch, params, license_note=license_note, source_sha256=source_sha256, notes=notes)
     check_params(flat, parameter_shapes(arch), source=path)
-    header = {
-        "format": _FORMAT,
-        "architecture": json.dumps(dataclasses.asdict(arch)),
-        "license": license_note,
-        "source_sha256": source_sha256,
-        "notes": notes,
-    }
     atomic_bytes(path, safetensors_bytes(flat, header))
+
+
+def file_content(arch: Architecture, params: Params, **about: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Returns the tensors of a weight file, by their names, and its header; `about` as for `save`."""
+    flat = {k: np.array(v, order="C") for k, v in flatten_dict(params, sep="/").items()}
+    facts = {"license": about["license_note"], "source_sha256": about["source_sha256"], "notes": about["notes"]}
+    return flat, {"format": _FORMAT, "architecture": json.dumps(dataclasses.asdict(arch)), **facts}
 
 
 def _conversion(path: str | os.PathLike[str]) -> str:

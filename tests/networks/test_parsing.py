@@ -11,7 +11,7 @@ import safetensors.numpy
 from helpers import reference_weights
 from helpers.parity_record import LARGEST, largest, share_off
 
-from gan2shape_jax.apps.convert import perception
+from gan2shape_jax.apps.convert import networks
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import parsers
 from gan2shape_jax.io.data import PARSER_FORMAT, load_parser
@@ -21,11 +21,11 @@ _TINY = parsing.ParserArchitecture("pspnet", 5, 2, (2, 1, 1, 1))
 
 
 def _state(arch, seed=0):
-    return {name: reference_weights.drawn(name, shape, seed) for name, shape in perception.torch_shapes(arch).items()}
+    return {name: reference_weights.drawn(name, shape, seed) for name, shape in networks.torch_shapes(arch).items()}
 
 
 def _params(arch, seed=0):
-    return jax.device_put(perception.params_from_torch(arch, _state(arch, seed)))
+    return jax.device_put(networks.parser_params(arch, _state(arch, seed)))
 
 
 # The masks in the file, by category.
@@ -50,8 +50,8 @@ def test_golden_parser(golden, parity, prefix, category, step):
     )
     assert parser.fits(arch)
     # Names and shapes are the original's: nothing is missing, and what is left over is of no use.
-    wanted = perception.torch_shapes(arch)
-    assert set(names) - set(wanted) == set(perception.ignored_names(dict.fromkeys(names))) - set(wanted)
+    wanted = networks.torch_shapes(arch)
+    assert set(names) - set(wanted) == set(networks.ignored_names(dict.fromkeys(names))) - set(wanted)
     assert set(wanted) <= set(names)
     params = _params(arch, int(archive["seed"]))
     image = archive["image"].transpose(0, 2, 3, 1)
@@ -99,7 +99,7 @@ def test_tensors_that_differ_are_listed_with_variances_that_are_negative():
     state[variance] = -np.ones_like(state[variance])
     state["stranger"] = np.zeros(3)
     with pytest.raises(UserError, match=f"unknown: stranger; with a negative variance: {variance}"):
-        perception.params_from_torch(_TINY, state)
+        networks.parser_params(_TINY, state)
 
 
 def _saved(path, arch, params, **changes):

@@ -68,19 +68,18 @@ def convert_files(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"{first.path} is {first.family.title}: leave {option} out")
     picture = open_square(args.picture or asset("ictface/image/001.png")).picture
     converted = _gan(args, first) if of_gan else networks.convert(args.sources, first=first)
-    summary, *lines = converted.lines(args.target)
     if args.target.suffix != converted.suffix:
-        raise UserError(f"{args.target}: the target's name must end in {converted.suffix} for {summary}")
+        raise UserError(f"{args.target}: the target's name must end in {converted.suffix} for {first.family.title}")
     converted.write(args.target, args.license_note)
-    licence = f"licence of the weights: {args.license_note or converted.license_note}"
-    print("\n".join([f"{args.target}: {summary}", *lines, licence]))
+    print(f"{args.target}: {converted.told(args.target)}")
+    print(f"licence of the weights: {args.license_note or converted.license_note}")
     if sheet is not None and converted.draw is not None:
         drawn = converted.draw(picture)
         atomic_file(sheet, lambda part: drawn.save(part, format="PNG"))
         print(f"{sheet}: {'samples' if of_gan else 'a look at what it does'}")
 
 
-def _gan(args: argparse.Namespace, source: foreign.Source) -> gans.Converted:
+def _gan(args: argparse.Namespace, source: foreign.Source) -> gans.ConvertedGan:
     if len(args.sources) > 1:
         raise UserError(f"{source.path} is {source.family.title}: convert it alone (with --discriminator)")
     chosen = {name: getattr(args, name) for name in _OF_GANS.values()}

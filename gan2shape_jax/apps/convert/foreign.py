@@ -5,6 +5,7 @@ function that says where each parameter comes from. PyTorch's layouts: convoluti
 (out, in), images NCHW.
 """
 
+import collections
 import dataclasses
 import os
 import pathlib
@@ -80,18 +81,18 @@ def tensors_of(content: Any, path: str | os.PathLike) -> tuple[dict[str, np.ndar
     return {name.removeprefix(_WRAPPER) if wrapped else name: value for name, value in state.items()}, beside
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Converted:
-    """Converted networks other than a StyleGAN2.
+    """What was converted.
 
     Attributes:
-        summary: what they are, in one line.
+        summary: what it is; a line, and perhaps further ones.
         tensors: by their names in the file to be written.
         header: the content of its header, including the weights' licence and the hash of the source.
         suffix: extension of the file to be written.
         ignored: names in the source that nothing here needs.
-        notes: what the user has to know, one sentence each, where OUT stands for the file.
-        draw: draws what a parser sees in a square picture; None for other networks.
+        notes: what the user has to know, where OUT stands for the file.
+        draw: draws what a parser sees in a square picture, or samples of a GAN; None for other networks.
     """
 
     summary: str
@@ -100,25 +101,24 @@ class Converted:
     draw: Callable[[Image.Image], Image.Image] | None = None
     suffix: str = ".safetensors"
     ignored: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: str = ""
 
     @property
     def license_note(self) -> str:
         """What is known about the weights' licence."""
         return self.header["license"]
 
-    def lines(self, target: pathlib.Path) -> list[str]:
+    def told(self, target: pathlib.Path) -> str:
         """Returns what was converted, and what to do with the file that it was written to."""
-        groups: dict[str, int] = {}  # the ignored names, by the module that they belong to
+        groups = collections.Counter[str]()  # the ignored names, by the module that they belong to
         for name in self.ignored:
             counter = name.endswith(".num_batches_tracked")
-            place = "*.num_batches_tracked" if counter else name.split(".")[0] + (".*" if "." in name else "")
-            groups[place] = groups.get(place, 0) + 1
+            groups["*.num_batches_tracked" if counter else name.split(".")[0] + (".*" if "." in name else "")] += 1
         ignored = listed(f"{name} ({count})" if count > 1 else name for name, count in groups.items())
         numbers = sum(value.size for value in self.tensors.values())
-        lines = [f"{self.summary}; {len(self.tensors)} tensors, {numbers:,} numbers"]
+        lines = [self.summary, f"{len(self.tensors)} tensors, {numbers:,} numbers"]
         lines += [f"ignored: {ignored}"] if ignored else []
-        return [*lines, *(note.replace("OUT", str(target)) for note in self.notes)]
+        return "\n".join([*lines, *filter(None, [self.notes.replace("OUT", str(target))])])
 
     def write(self, target: pathlib.Path, licence: str | None) -> None:
         """Writes the file; `licence` is what its header says of the licence, None what is known."""

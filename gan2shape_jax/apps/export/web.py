@@ -42,6 +42,7 @@ from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.output_folders import WEB, mark, require_output_folder
 from gan2shape_jax.method import models
 from gan2shape_jax.method.factors import BORDER_WEIGHT, on_border
+from gan2shape_jax.networks.convolution import upsampling
 from gan2shape_jax.networks.layers import EPSILON, LEAK, Layer
 from gan2shape_jax.photos import explain, judge, texture
 from gan2shape_jax.plan.recipe import resolve
@@ -296,7 +297,7 @@ class Graph:
         if layer.kind == "expand":
             return self.add("ConvTranspose", x, self.weight(kernel.transpose(0, 3, 1, 2), bits=bits, axis=1))
         if layer.kind in ("twice", "upsample"):  # a transposed 4x4 convolution, (4, 4, in, out)
-            kernel = _doubling(kernel) if layer.kind == "upsample" else kernel
+            kernel = np.asarray(upsampling(kernel)) if layer.kind == "upsample" else kernel
             weight = self.weight(kernel.transpose(2, 3, 0, 1), bits=bits, axis=1)
             return self.add("ConvTranspose", x, weight, strides=[2, 2], pads=[1] * 4)
         stride, pad = 2 if layer.kind == "half" else 1, 0 if layer.kind == "collapse" else (layer.side - 1) // 2
@@ -311,16 +312,6 @@ class Graph:
         flat = self.add("InstanceNormalization", flat, ones, zeros, epsilon=EPSILON)
         x = self.add("Mul", self.add("Reshape", flat, side), self.constant(scale.reshape(1, -1, 1, 1)))
         return self.add("Add", x, self.constant(bias.reshape(1, -1, 1, 1)))
-
-
-def _doubling(kernel: np.ndarray) -> np.ndarray:
-    """Returns the 4x4 kernel that doubles pixels, then convolves with 3x3, as `convolution.upsample_convolve` does."""
-    taps = kernel[::-1, ::-1]
-    for axis in (0, 1):
-        first, last = [(0, 0)] * 4, [(0, 0)] * 4
-        first[axis], last[axis] = (0, 1), (1, 0)
-        taps = np.pad(taps, first) + np.pad(taps, last)
-    return taps
 
 
 def factors_model(predictor: explain.Predictor, *, bits: Mapping[str, int]) -> onnx.ModelProto:

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import pathlib
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from gan2shape_jax.errors import FatalRunError, UserError, io_error, one_line
+from gan2shape_jax.errors import UserError, io_error, one_line
 from gan2shape_jax.io.files import MIB, atomic_file, atomic_text, open_regular, read_object, read_text, sha256
 from gan2shape_jax.io.image_files import ENDINGS, central_square, open_upright, pictures_in
 from gan2shape_jax.io.weights import listed
@@ -96,12 +95,6 @@ def load(
     request = {"source": marks, "size": size, "typical": selection.typical, "grey": selection.grey}
     photos = _kept(out, request)
     if photos is None:
-        needed, free = 2 * len(found) * size * size * 3, shutil.disk_usage(out).free
-        if needed > free:
-            raise FatalRunError(
-                f"the photos take {needed / 2**30:.1f} GiB while they are read, {out} has {free / 2**30:.1f} GiB "
-                "free: make room, or name another folder with --out"
-            )
         photos = _pack(found, out, selection, request, log)
     _report(photos.facts, out / _FACTS, log)
     return photos

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gan2shape_jax.apps.train_gan import photos
 from gan2shape_jax.apps.train_gan.photos import Selection
-from gan2shape_jax.errors import FatalRunError, UserError
+from gan2shape_jax.errors import UserError
 
 
 def _picture(seed, side=16):
@@ -129,10 +129,6 @@ def test_a_second_start_reads_nothing_again_unless_something_changed(folder, tmp
     assert again.facts == first.facts and "6 photos are used" in said
     _picture(30).save(folder / "new.png")
     assert len(_load(folder, tmp_path / "out")[0].pixels) == 7
-    monkeypatch.setattr(photos.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100, "total": 1000}))
-    with pytest.raises(FatalRunError, match="make room"):
-        _load(folder, tmp_path / "full")
-    assert not (tmp_path / "full" / "photos.bin").exists()
 
 
 def test_every_photo_is_shown_once_a_round_in_an_order_of_the_seed():

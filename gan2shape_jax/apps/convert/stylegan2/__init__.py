@@ -1,8 +1,8 @@
 """Converts rosinality's and NVIDIA's StyleGAN2 checkpoints to safetensors, without PyTorch."""
 
 import dataclasses
+import functools
 import os
-import pathlib
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.apps.convert.foreign import Source, read_source
+from gan2shape_jax.apps.convert.foreign import Converted, Source, read_source
 from gan2shape_jax.apps.convert.stylegan2 import nvidia, nvidia_tf, rosinality
 from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.weights import STYLEGAN2
@@ -18,56 +18,44 @@ from gan2shape_jax.method.streams import FIXED_SEED
 from gan2shape_jax.results.pictures import strip, to_uint8
 from gan2shape_jax.stylegan2 import Architecture, Params
 from gan2shape_jax.stylegan2.latents import random_images
+from gan2shape_jax.stylegan2.weights import file_content
 
 _SIDE_LIMIT = 1536  # pixels of the sheet of samples
 _TRUNCATION = 0.7
 
 
-@dataclasses.dataclass(frozen=True)
-class Converted:
-    """A converted checkpoint.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvertedGan(Converted):
+    """A converted StyleGAN2, whose notes say what the source lacked, what was fixed, what is computed differently.
 
     Attributes:
-      arch, params: what `stylegan2.save` takes.
-      source_sha256: the file's hash.
-      notes: what the source lacked and how that was made up, what was fixed, what is computed differently.
-      family: the name of its family.
-      license_note: what is known about the weights' licence.
+      arch, params: what `stylegan2.load` returns of the file.
+      family: the name of the source's family.
     """
 
     arch: Architecture
     params: Params
-    source_sha256: str
-    notes: str
     family: str
-    license_note: str
-    suffix = ".safetensors"
 
-    def lines(self, _: pathlib.Path) -> list[str]:
-        """Returns what the checkpoint is, one line per network, and the notes."""
-        arch = self.arch
-        size = f"{arch.size} pixels, style width {arch.style_dim}, {arch.mapping_layers} mapping layers"
-        lines = [f"StyleGAN2 of {size} (family {self.family})"]
-        of_generator = "generator", arch.generator_kind, arch.channels, arch.conv_clamp
-        of_other = "discriminator", arch.discriminator_kind, arch.discriminator_channels, arch.discriminator_clamp
-        for what, kind, channels, clamp in (of_generator, of_other):
-            clamped = "" if clamp is None else f", clamped to +-{clamp:g}"
-            lines += [f"  {what}: {kind}, channels {' '.join(map(str, channels))}{clamped}"] if channels else []
-        return [*lines, *filter(None, [self.notes])]
 
-    def write(self, target: pathlib.Path, licence: str | None) -> None:
-        """Writes the file; `licence` is what its header says of the licence, None what is known."""
-        note = self.license_note if licence is None else licence
-        about = {"notes": self.notes, "license_note": note, "source_sha256": self.source_sha256}
-        stylegan2.save(target, self.arch, self.params, **about)
+def _summary(arch: Architecture, family: str) -> str:
+    """Returns what a GAN is, and a line for each network."""
+    size = f"{arch.size} pixels, style width {arch.style_dim}, {arch.mapping_layers} mapping layers"
+    lines = [f"StyleGAN2 of {size} (family {family})"]
+    of_generator = "generator", arch.generator_kind, arch.channels, arch.conv_clamp
+    of_other = "discriminator", arch.discriminator_kind, arch.discriminator_channels, arch.discriminator_clamp
+    for what, kind, channels, clamp in (of_generator, of_other):
+        clamped = "" if clamp is None else f", clamped to +-{clamp:g}"
+        lines += [f"  {what}: {kind}, channels {' '.join(map(str, channels))}{clamped}"] if channels else []
+    return "\n".join(lines)
 
-    def draw(self, _: Image.Image) -> Image.Image:
-        """Draws a square grid of samples, at most 6 by 6, truncated towards the mean latent."""
-        arch, params = self.arch, self.params["generator"]
-        key, count = jax.random.key(FIXED_SEED), max(1, min(6, _SIDE_LIMIT // arch.size))
-        mean = stylegan2.mean_w(key, params, arch=arch)
-        images = random_images(key, params, arch=arch, count=count**2, truncation=_TRUNCATION, mean=mean)[0]
-        return Image.fromarray(strip(np.split(to_uint8(images), count), gap=0))
+
+def _samples(arch: Architecture, generator: Params, _: Image.Image) -> Image.Image:
+    """Draws a square grid of samples, at most 6 by 6, truncated towards the mean latent."""
+    key, count = jax.random.key(FIXED_SEED), max(1, min(6, _SIDE_LIMIT // arch.size))
+    mean = stylegan2.mean_w(key, generator, arch=arch)
+    images = random_images(key, generator, arch=arch, count=count**2, truncation=_TRUNCATION, mean=mean)[0]
+    return Image.fromarray(strip(np.split(to_uint8(images), count), gap=0))
 
 
 def convert(path: str | os.PathLike) -> tuple[Architecture, Params]:
@@ -82,7 +70,7 @@ def read_checkpoint(
     class_index: int | None = None,
     discriminator: str | os.PathLike | None = None,
     source: Source | None = None,
-) -> Converted:
+) -> ConvertedGan:
     """Reads a rosinality or NVIDIA checkpoint, whatever its file extension.
 
     Of a conditional network the class `class_index` is converted; `discriminator` is a file of the same family to take
@@ -117,7 +105,11 @@ def read_checkpoint(
         notes.append(f"Discriminator from a file of SHA-256 {other.sha256}.")
     unstated = "not stated; see where the checkpoint is from"
     note = unstated if family == "stylegan2-rosinality" else nvidia.LICENSE
-    return Converted(arch, params, source.sha256, " ".join(notes), family, note)
+    about = {"license_note": note, "source_sha256": source.sha256, "notes": " ".join(notes)}
+    tensors, header = file_content(arch, params, **about)
+    summary, draw = _summary(arch, family), functools.partial(_samples, arch, params["generator"])
+    known: dict[str, Any] = {"arch": arch, "params": params, "family": family, "notes": about["notes"]}
+    return ConvertedGan(summary=summary, tensors=tensors, header=header, draw=draw, **known)
 
 
 def _discriminator(source: Source) -> dict[str, Any]:
