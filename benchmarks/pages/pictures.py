@@ -61,7 +61,7 @@ from gan2shape_jax.geometry.crop_box import centred_box
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.photos.texture import Seen, source_colours, texture_from_all
 from gan2shape_jax.results import Reconstruction, build_solid, load, pictures, surface, views
-from gan2shape_jax.results.solid import cut_surface
+from gan2shape_jax.results.surface import cut_surface
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_ROOT / "tests"))
@@ -121,7 +121,7 @@ _EXPORT_YAWS = (-60, -30, 0, 30, 60)
 _SIDE, _SAMPLES = 220, 3
 _ENLARGED = 1024
 _LIGHT = (0.25, 0.75, 0.9, 0.2)
-_SOLID_VIEWS = {"flat": ((0, 0), (35, 15), (90, 0)), "mirrored": ((35, 15), (90, 0))}  # yaw, pitch
+_SOLID_VIEWS = {"flat": ((0, 0), (35, 15), (90, 0)), "round": ((35, 15), (90, 0))}  # yaw, pitch
 
 
 def _exports(options: argparse.Namespace) -> None:

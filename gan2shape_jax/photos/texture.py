@@ -38,7 +38,7 @@ from gan2shape_jax.geometry import rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo, require_crop, sample_crop
 from gan2shape_jax.photos.judge import blur
-from gan2shape_jax.results import surface
+from gan2shape_jax.results import meshes, surface
 from gan2shape_jax.results.reconstruction import Reconstruction
 
 with epy.lazy_imports():  # it comes with an extra, which --help does without
@@ -81,7 +81,7 @@ def photo_textured(
 
     Contents are as for `write_folder`; docs/how-to/exporting.md says what they are.
     """
-    mesh, side = surface.build_mesh(result, texture=surface.jpeg(texture.albedo)), len(texture.albedo)
+    mesh, side = meshes.build_mesh(result, texture=texture.albedo), len(texture.albedo)
     height, width = photo.shape[:2]
     kinds = [texture.shares[:-2].sum(), *texture.shares[-2:]]
     record = {
@@ -100,8 +100,8 @@ def photo_textured(
     files = {
         "texture.png": texture.albedo,
         "texture_sources.png": source_colours(texture.sources),
-        "textured.glb": surface.glb_bytes(mesh, name="textured", lit=True),
-        "photo_crop.jpg": surface.jpeg(sample_crop(photo, box, side)).content,
+        "textured.glb": meshes.glb_bytes(mesh, name="textured", lit=True),
+        "photo_crop.jpg": meshes.jpeg(sample_crop(photo, box, side)).content,
         "photo.json": (json.dumps(record, indent=2) + "\n").encode(),
     }
     return dataclasses.replace(result, texture=texture.lit), files

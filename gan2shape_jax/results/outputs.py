@@ -7,7 +7,7 @@ What the run's page needs from a result is prepared in `page.jsonl`: three lines
 below it:
 
     card     {"format": 2, "thumb": JPEG}   photo and shape side by side, for the gallery
-    model    geometry, colours, view and light: what the interactive view is built from
+    model    geometry, colours, view and light: what the interactive view is built from; of a whole head its `back`
     extras   further pictures and maps, any of which may be absent; for small images, lossless `albedo` and `input`;
              the photo's `texture`, and the `photo` itself, as much of it as `input` shows; of several `photographs`
              each one's name, view, whether it was used, and four `pictures` side by side, see `views.photograph_rows`;
@@ -17,7 +17,8 @@ Pictures are base64 in `{"kind": "jpeg" | "png", "data": ...}`. Maps are base64 
 between `depth_low` and `depth_high` (scene units), row by row, each as its difference from what the left and upper
 neighbours predict, modulo 65536, zigzag coded, all high bytes before all low ones; `outline` of bytes, 0 to 255, the
 field that is 127.5 where the mesh ends; `input_mask` of bytes, 0 to 255; `spread` of bytes, 255 being `spread_high`
-scene units.
+scene units. Of a back, `points` are 16-bit steps from `low` to `high` along each axis, `faces` 32-bit numbers of its
+vertices, three each, and `colours` three bytes a vertex.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ from PIL import Image, JpegImagePlugin
 from gan2shape_jax import extensions
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import read_object
-from gan2shape_jax.results import pictures, surface, views
+from gan2shape_jax.results import meshes, pictures, surface, views
+from gan2shape_jax.results.back import Back
 from gan2shape_jax.results.files import FILES, add_files, open_file, write_folder
 from gan2shape_jax.results.result import MAPS, TEXTURE, Photograph, Result, array_files
 
@@ -95,7 +97,7 @@ class Drawing:
     @functools.cached_property
     def mesh(self) -> trimesh.Trimesh:
         """The textured mesh."""
-        return surface.build_mesh(self.result, full=self.options.mesh_full)
+        return meshes.build_mesh(self.result, full=self.options.mesh_full)
 
     @functools.cached_property
     def photographs(self) -> list[list[np.ndarray]]:
@@ -132,16 +134,16 @@ class Output:
 
 
 def _glb(drawing: Drawing) -> dict[str, Any]:
-    return {"mesh.glb": surface.glb_bytes(drawing.mesh, name="mesh")}
+    return {"mesh.glb": meshes.glb_bytes(drawing.mesh, name="mesh")}
 
 
 def _obj(drawing: Drawing) -> dict[str, Any]:
-    return surface.obj_files(drawing.mesh)
+    return meshes.obj_files(drawing.mesh)
 
 
 def _usdz(drawing: Drawing) -> dict[str, Any] | None:
     possible = drawing.result.texture is not None and find_spec("pxr")
-    return {USDZ: surface.usdz_bytes(drawing.mesh)} if possible else None
+    return {USDZ: meshes.usdz_bytes(drawing.mesh)} if possible else None
 
 
 def _texture(drawing: Drawing) -> dict[str, Any] | None:
@@ -257,6 +259,10 @@ def fragment_of(
         "albedo": _encoded(albedo),
         "input": _encoded(image),
     }
+    front = surface.cut_surface(part.depth, part.field, result.camera)
+    shown = pictures.to_uint8(result.signed_albedo) if result.texture is None else result.texture
+    if (back := None if full else meshes.whole_back(result, front, shown)) is not None:
+        model["back"] = _back(back)
     extras: dict[str, Any] = {"reconstruction": _encoded(reconstruction)}
     if result.camera.image_size <= _LOSSLESS:
         extras |= {"albedo": _encoded(albedo, "png"), "input": _encoded(image, "png")}
@@ -275,6 +281,21 @@ def fragment_of(
     if result.true_depth is not None:
         extras["truth"] = _truth(result.true_depth)
     return [{"format": FORMAT, "thumb": _encoded(thumb, quality=80)["data"]}, model, extras]
+
+
+def _back(back: Back) -> dict[str, Any]:
+    """Returns a back as the page draws it."""
+    low, high = back.points.min(axis=0), back.points.max(axis=0)
+    steps = np.rint((back.points - low) / np.maximum(high - low, 1e-12) * 65535).astype("<u2")
+    return {
+        "vertices": len(back.points),
+        "triangles": len(back.faces),
+        "low": low.tolist(),
+        "high": high.tolist(),
+        "points": _packed(steps),
+        "faces": _packed(back.faces.astype("<u4")),
+        "colours": _packed(back.colours),
+    }
 
 
 def _truth(depth: np.ndarray) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from gan2shape_jax.errors import ArgumentError
 from gan2shape_jax.io.arrays import as_array
 from gan2shape_jax.io.image_files import MOST_PIXELS
 from gan2shape_jax.results import views
+from gan2shape_jax.results.meshes import build_mesh
 from gan2shape_jax.results.outputs import write_outputs
 from gan2shape_jax.results.result import Result, save_result
 from gan2shape_jax.results.solid import build_solid
-from gan2shape_jax.results.surface import build_mesh, normals
+from gan2shape_jax.results.surface import normals
 
 if TYPE_CHECKING:
     import trimesh

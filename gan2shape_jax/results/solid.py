@@ -2,9 +2,9 @@
 
 Its front is the object's surface, see `surface.cut_surface`: seen from the camera, one surface that every ray meets
 once. The solid is what lies behind it along the rays, up to a plane; so front, walls and back can meet only at their
-borders, whatever the depth. A mirrored back is the same again, reflected in that plane. Print frame: x right, y up in
-the picture, z up from the bed, millimetres, the lowest corner at the origin. Vertices have the colours of the meshes'
-texture; a flat back has their mean.
+borders, whatever the depth. A round back is that of `results.back`. Print frame: x right, y up in the picture, z up
+from the bed, millimetres, the lowest corner at the origin. Vertices have the colours of the meshes' texture; a flat
+back has their mean.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from PIL import Image
 from scipy import ndimage
 
 from gan2shape_jax.errors import ArgumentError, UserError
+from gan2shape_jax.results.back import back_of
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.results.result import Result
-from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSurface, cut_surface, object_mask, surface
+from gan2shape_jax.results.surface import MASK_THRESHOLD, CutSurface, border, cut_surface, object_mask, surface
 
 if TYPE_CHECKING:
     import trimesh
 
-BACKS = ("flat", "mirrored")
+BACKS = ("flat", "round")
 LEAST_WALL_MM = 0.8  # two lines of a common nozzle: what printers can still make
 LARGEST_MM = 10_000.0
 
@@ -64,7 +65,7 @@ def build_solid(
       height_mm: likewise along the picture's y. If both are given, the solid is as large as fits into both; if neither
         is, it has the meshes' scale: the eyes of a face are 63 mm apart.
       thickness_mm: material where it is thinnest, 0.8 or more.
-      back: 'flat', which lies on the bed, or 'mirrored', the front once more.
+      back: 'flat', which lies on the bed, or 'round', as of the meshes of whole heads.
 
     Raises:
       ArgumentError: a size is out of range, or `back` is unknown.
@@ -83,28 +84,42 @@ def build_solid(
     if not inside.any():
         raise UserError(f"the object mask of {result.name} is empty: reconstruct with a mask")
     kept = object_mask(result.mask)
-    depth, spikes = _without_spikes(result.depth, kept, 1 / result.camera.focal_length)
-    share = surface(result).field
+    part = surface(result)
+    share = part.field
+    depth, spikes = _without_spikes(part.depth, kept, 1 / result.camera.focal_length)
     limits = np.array([math.inf if value is None else value for value in (width_mm, height_mm)], float)
 
     def scaled(points: Float[np.ndarray, "v 3"]) -> float:
-        return _fitted(points, limits, half) if np.isfinite(limits).any() else 1000 * result.metres
+        if not np.isfinite(limits).any():
+            return 1000 * result.metres
+        if back == "flat":
+            return _fitted(points, limits, thickness_mm)
+        return float(np.min(limits / np.ptp(points[:, :2], axis=0)))
 
     front = cut_surface(depth, share, result.camera)
     if len(front.faces) == 0:
         raise UserError(f"the object mask of {result.name} is only {kept.sum()} pixels: too small to print")
-    half = thickness_mm / (2 if back == "mirrored" else 1)
     pixel = scaled(front.points) * result.camera.rot_center_depth / result.camera.focal_length
     most = (_MOST_VERTICES - 1) // (result.camera.image_size - 1)
     parts = max(1, min(math.ceil(pixel / _FINENESS_MM), most))  # vertices for each pixel, along a side
     if parts > 1:
         depth, share = _finer(depth, parts), _finer(share, parts)
         front = cut_surface(depth, share, result.camera, parts=parts)
+    texture = to_uint8(result.signed_albedo) if result.texture is None else result.texture
+    uv = (front.pixels + 0.5) / result.camera.image_size * (1, -1) + (0, 1)
+    colours = texel_colours(texture, uv, _MOST_VERTICES)
     scale = scaled(front.points)
-    plane = front.points[:, 2].max() + half / scale
-    vertices, faces = _closed(front, plane, mirrored=back == "mirrored")
+    plane = front.points[:, 2].max() + thickness_mm / scale
+    if back == "flat":
+        vertices, faces = _closed(front, plane)
+        behind_it = np.tile(np.rint(colours.mean(axis=0)).astype(np.uint8), (len(front.points), 1))
+    else:
+        other = back_of(front, result.camera, texture, least=thickness_mm / scale)
+        whole = other.joined(front)
+        vertices, faces, behind_it = whole.points, whole.faces, other.colours[len(other.outline) :]
+        scale = scaled(vertices)
     placed = vertices * (scale, -scale, -scale)
-    colours = _colours(result, front, len(vertices), mirrored=back == "mirrored")
+    colours = np.concatenate([colours, behind_it])
     mesh = trimesh.Trimesh(placed - placed.min(axis=0), faces, vertex_colors=colours, process=False)
     # Projected along the rays onto the plane, where front and back share one outline.
     thin = _thin_share((plane - depth) * scale, share, plane * scale / (parts * result.camera.focal_length))
@@ -118,78 +133,48 @@ def build_solid(
     return Solid(mesh, [note for applies, note in notes if applies])
 
 
-def _fitted(points: Float[np.ndarray, "v 3"], limits: Float[np.ndarray, "2"], half: float) -> float:
+def _fitted(points: Float[np.ndarray, "v 3"], limits: Float[np.ndarray, "2"], behind: float) -> float:
     """Returns the millimetres per scene unit that bring the solid to its limits, by iteration.
 
-    The back, `half` mm behind the farthest point, is wider than the front: a size is not proportional to the scale.
+    A flat back, `behind` mm behind the farthest point, is wider than the front: sizes are not proportional to scales.
     """
     front, slopes = (np.stack([a.min(axis=0), a.max(axis=0)]) for a in (points[:, :2], points[:, :2] / points[:, 2:]))
     farthest = points[:, 2].max()
     scale = 1.0
     for _ in range(_FITTINGS):
-        both = np.concatenate([front * scale, slopes * (farthest * scale + half)])
+        both = np.concatenate([front * scale, slopes * (farthest * scale + behind)])
         scale *= float(np.min(limits / np.ptp(both, axis=0)))
     return scale
 
 
-def _closed(
-    piece: CutSurface, plane: float, *, mirrored: bool
-) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
-    """Returns vertices and faces of what lies between a surface and a plane of constant z, or its mirror image."""
+def _closed(piece: CutSurface, plane: float) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
+    """Returns vertices and faces of what lies between a surface and a plane of constant z."""
     front, faces = piece.points, piece.faces
+    rim, count = border(faces), len(front)
+    (a, b), (c, d) = rim.T, (rim + count).T
+    walls = np.concatenate([np.stack([b, a, c], axis=1), np.stack([b, c, d], axis=1)])
     on_plane = front * (plane / front[:, 2:])
-    rim = border(faces)
-    count = len(front)
-    if not mirrored:
-        sides = _walls(rim, rim + count)
-        return np.concatenate([front, on_plane]), np.concatenate([faces, sides, faces[:, ::-1] + count])
-    corners, rim_corners = np.unique(rim, return_inverse=True)
-    middle = rim_corners.reshape(rim.shape) + 2 * count
-    other = front * (1, 1, -1) + (0, 0, 2 * plane)
-    sides = np.concatenate([_walls(rim, middle), _walls(rim + count, middle)[:, ::-1]])
-    return np.concatenate([front, other, on_plane[corners]]), np.concatenate([faces, sides, faces[:, ::-1] + count])
-
-
-def _colours(result: Result, piece: CutSurface, count: int, *, mirrored: bool) -> UInt8[np.ndarray, "v 3"]:
-    """Returns the colours of a solid's vertices, of which the front's come first, and then a mirrored back's."""
-    texture = to_uint8(result.signed_albedo) if result.texture is None else result.texture
-    front = texel_colours(texture, (piece.pixels + 0.5) / result.camera.image_size * (1, -1) + (0, 1), _MOST_VERTICES)
-    rest = np.tile(np.rint(front.mean(axis=0)).astype(np.uint8), (count - len(front), 1))
-    if mirrored:
-        rest[: len(front)] = front
-    return np.concatenate([front, rest])
+    return np.concatenate([front, on_plane]), np.concatenate([faces, walls, faces[:, ::-1] + count])
 
 
 def texel_colours(
-    texture: UInt8[np.ndarray, "t t 3"], uv: Float[np.ndarray, "v 2"], most: int
+    texture: UInt8[np.ndarray, "t w 3"], uv: Float[np.ndarray, "v 2"], most: int
 ) -> UInt8[np.ndarray, "v 3"]:
-    """Returns a texture's colours at places of glTF's kind, v upwards; it is reduced to `most` texels a side at most.
+    """Returns a texture's colours at places of glTF's kind, v upwards, reduced to `most` texels in height.
 
     What is finer than vertices are apart would be missed between them.
     """
     side = min(len(texture), most)
-    small = np.asarray(Image.fromarray(texture).resize((side, side), Image.Resampling.BOX), np.float32)
-    places = texel_places(uv, side)
+    wide = side * texture.shape[1] // len(texture)
+    small = np.asarray(Image.fromarray(texture).resize((wide, side), Image.Resampling.BOX), np.float32)
+    places = texel_places(uv, small)
     channels = [ndimage.map_coordinates(small[..., k], places, order=1, mode="nearest") for k in range(3)]
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
-def texel_places(uv: Float[np.ndarray, "v 2"], side: int) -> list[Float[np.ndarray, " v"]]:
-    """Returns rows and columns in a picture of `side` pixels of places of glTF's kind, v upwards."""
-    return [(1 - uv[:, 1]) * side - 0.5, uv[:, 0] * side - 0.5]
-
-
-def _walls(near: Int[np.ndarray, "e 2"], far: Int[np.ndarray, "e 2"]) -> Int[np.ndarray, "f 3"]:
-    """Returns the triangles between a front's border and the vertices behind it."""
-    (a, b), (c, d) = near.T, far.T
-    return np.concatenate([np.stack([b, a, c], axis=1), np.stack([b, c, d], axis=1)])
-
-
-def border(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e 2"]:
-    """Returns the edges (start, end) that belong to only one face, in that face's direction."""
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    _, index, count = np.unique(np.sort(edges, axis=1), axis=0, return_index=True, return_counts=True)
-    return edges[np.sort(index[count == 1])]
+def texel_places(uv: Float[np.ndarray, "v 2"], picture: Float[np.ndarray, "h w *c"]) -> list[Float[np.ndarray, " v"]]:
+    """Returns rows and columns in a picture of places of glTF's kind, v upwards."""
+    return [(1 - uv[:, 1]) * len(picture) - 0.5, uv[:, 0] * picture.shape[1] - 0.5]
 
 
 def _finer(values: Float[np.ndarray, "s s"], parts: int) -> Float[np.ndarray, "n n"]:
@@ -203,8 +188,8 @@ def _without_spikes(
 ) -> tuple[Float[np.ndarray, "s s"], int]:
     """Flattens what stands out from everything around it; slopes, edges and ridges stay as they are.
 
-    Returns the depth, outside the object that of its nearest pixel, and how many pixels were flattened; `pitch` is the
-    distance between neighbouring pixels' points, scene units.
+    Returns the depth and how many pixels were flattened; `pitch` is the distance between neighbouring pixels' points,
+    scene units.
     """
     nearest = tuple(ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True))
     whole = depth[nearest]
@@ -212,7 +197,7 @@ def _without_spikes(
     high = ndimage.maximum_filter(whole, footprint=_RING, mode="nearest")
     within = np.clip(whole, low, high)
     spikes = inside & (np.abs(whole - within) > _PITCHES * pitch)
-    return np.where(spikes, within, whole)[nearest], int(spikes.sum())
+    return np.where(spikes, within, depth), int(spikes.sum())
 
 
 def _thin_share(height_mm: Float[np.ndarray, "n n"], share: Float[np.ndarray, "n n"], pitch_mm: float) -> float:

@@ -84,7 +84,7 @@ def test_mesh_and_solid_are_those_that_exports_have(result):
     mask = result.mask.copy()
     mask[8, 8] = 0
     with pytest.warns(UserWarning, match="the mask has holes: 1 pixels were filled"):
-        dataclasses.replace(result, mask=mask).solid(back="mirrored")
+        dataclasses.replace(result, mask=mask).solid(back="round")
 
 
 @pytest.mark.parametrize("pictures", [False, True])

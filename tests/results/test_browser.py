@@ -10,9 +10,10 @@ import time
 
 import numpy as np
 import pytest
-from helpers import axe, chromium, several
+from helpers import axe, chromium, several, whole_head
 from helpers.plain_result import plain_result
 from helpers.site import served_folder
+from scipy import ndimage
 
 from gan2shape_jax.geometry import render
 from gan2shape_jax.geometry.camera import Camera
@@ -406,6 +407,25 @@ def test_the_true_shape_is_one_more_model_to_turn_where_it_is_known(page):
     page.frames()
     assert page.evaluate(f"{button}.getAttribute('aria-pressed')") == "false"
     assert np.abs(snapshot(page) - before).max() < 2
+
+
+def test_a_whole_head_is_closed_from_every_side_in_its_own_colours(browser, tmp_path):
+    head = whole_head.egg()
+    write_outputs(head, tmp_path / "results" / "egg", options=OutputOptions(preset="mesh"))
+    write_page(tmp_path, [Row("egg", "done")])
+    open_page(browser, tmp_path / "index.html")
+    browser.evaluate("gan2shape.viewer().home(1, {fly: false})")
+    wide = []
+    for turn in (0, 60, 30, 45, 45):
+        browser.evaluate(f"gan2shape.viewer().turn({np.deg2rad(turn)}, 0)")
+        browser.frames()
+        shot = snapshot(browser)
+        inside = shot[..., 3] > 254.5
+        wide.append(inside.any(axis=0).sum())
+        assert ndimage.label(shot[..., 3] < 0.5)[1] == 1  # without holes
+    assert wide[2] > 1.05 * wide[0]  # a head is deeper than wide
+    crown = shot[inside.argmax(axis=0).max() + 30, 40:56, :3]
+    np.testing.assert_allclose(crown.mean(axis=0), whole_head.HAIR, atol=30)  # behind, where the face is in front
 
 
 @pytest.mark.skipif(chromium.find() is None, reason="no Chromium: apt-get install chromium, or set CHROMIUM")

@@ -12,7 +12,7 @@ async function viewer(name) {
 }
 
 const { decodedDepth, unpacked } = await viewer("decode.js");
-const { backProjected, facesOf, lightDirection, normalsOf, rotation, shadingOf, texturePlaces, wiresOf } = await viewer("geometry.js");
+const { backProjected, facesOf, lightDirection, meshNormals, normalsOf, rotation, shadingOf, texturePlaces, wiresOf } = await viewer("geometry.js");
 const truth = JSON.parse(fs.readFileSync(process.env.VIEWER_TRUTH, "utf8"));
 const { model, size } = truth;
 
@@ -41,6 +41,10 @@ test("points, normals, light and rotation are those of the package", () => {
   assertClose(shadingOf(normals, model.light), truth.shading, 1e-4);
   assertClose(rotation(model.view).flat(), truth.rotation, 1e-6);
   assertClose(lightDirection(3, 4), [3, 4, 1].map((value) => value / Math.sqrt(26)), 1e-12);
+});
+
+test("a back's normals are those of the package", () => {
+  assertClose(meshNormals(truth.back_points, truth.back_faces), truth.back_normals, 1e-4);
 });
 
 test("triangles cover the cells that touch the object, counterclockwise from the front", () => {

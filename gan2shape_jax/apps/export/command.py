@@ -36,11 +36,11 @@ from gan2shape_jax.photos.maps import photo_maps
 from gan2shape_jax.photos.texture import LARGEST_TEXTURE, Seen, photo_textured, texture_from_all
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.files import add_files
+from gan2shape_jax.results.meshes import build_mesh, colours_of, rows, usdz_bytes
 from gan2shape_jax.results.outputs import USDZ, add_textured
 from gan2shape_jax.results.reconstruction import Reconstruction, load
 from gan2shape_jax.results.result import MAPS
 from gan2shape_jax.results.solid import BACKS, LARGEST_MM, LEAST_WALL_MM, build_solid, texel_colours, texel_places
-from gan2shape_jax.results.surface import build_mesh, jpeg, rows, usdz_bytes
 
 if TYPE_CHECKING:
     import trimesh
@@ -66,7 +66,7 @@ _PRINT_EPILOG = """\
 examples:
   gan2shape-jax export print RESULT
   gan2shape-jax export print RESULT --height 120 --thickness 5 --out face.3mf
-  gan2shape-jax export print RESULT --width 40 --back mirrored --out pendant.stl
+  gan2shape-jax export print RESULT --width 40 --back round --out pendant.stl
 """
 _TEXTURE_EPILOG = """\
 examples:
@@ -134,7 +134,7 @@ def _print(words: Sequence[str]) -> None:
     thickness = option_types.number("--thickness", LEAST_WALL_MM, LARGEST_MM, "mm")
     about = "thickness where the solid is thinnest, behind the farthest point of the front (default: 3)"
     parser.add_argument("--thickness", type=thickness, default=3.0, metavar="MM", help=about)
-    about = "flat, to lie on the bed, or mirrored, the front again (default: flat)"
+    about = "flat, to lie on the bed, or round, as deep as the outline is wide: a skull (default: flat)"
     parser.add_argument("--back", choices=BACKS, default="flat", help=about)
     options = _asked(parser, words, "print.3mf", (".stl", ".3mf"))
     result = load(options.result)
@@ -321,12 +321,11 @@ def _ply(words: Sequence[str]) -> None:
     parser = option_types.parser("export ply", "Writes the mesh of RESULT in the photo's colours, in metres.")
     options = _asked(parser, words, "mesh.ply", (".ply",))
     result, whose = _photographed(options.result)
-    mesh, colours = build_mesh(result), result.texture
-    colours = pictures.to_uint8(result.signed_albedo) if colours is None else colours
+    mesh = build_mesh(result)
     vertices, faces, uv = mesh.vertices, mesh.faces, {"uv": np.asarray(cast("TextureVisuals", mesh.visual).uv)}
     for _ in range(_DIVIDED):
         vertices, faces, uv = subdivide(vertices, faces, vertex_attributes=uv)
-    of_vertices = texel_colours(colours, uv["uv"], result.camera.image_size << _DIVIDED)
+    of_vertices = texel_colours(colours_of(mesh), uv["uv"], result.camera.image_size << _DIVIDED)
     divided = Trimesh(vertices, faces, vertex_colors=of_vertices, process=False)
     _write(options, cast(bytes, divided.export(file_type="ply")))
     print(one_line(f"wrote {options.path}: {result.name} with {whose}, {len(vertices)} vertices, metres"))
@@ -339,7 +338,7 @@ def _usdz(words: Sequence[str]) -> None:
     if importlib.util.find_spec("pxr") is None:
         raise UserError(f"USDZ is written by usd-core, which is not installed: {install('usdz')}")
     result, whose = _photographed(options.result)
-    colours = jpeg(pictures.to_uint8(result.signed_albedo)) if result.texture is None else None
+    colours = pictures.to_uint8(result.signed_albedo) if result.texture is None else None
     _write(options, usdz_bytes(build_mesh(result, texture=colours)))
     print(one_line(f"wrote {options.path}: {result.name} with {whose}"))
 
@@ -385,9 +384,14 @@ def _spread(words: Sequence[str]) -> None:
         )
     from trimesh.visual import ColorVisuals  # here, because its import is slow
 
-    mesh, size = build_mesh(result), result.camera.image_size
-    places = texel_places(np.asarray(cast("TextureVisuals", mesh.visual).uv), size)
-    values = ndimage.map_coordinates(uncertainty, places, order=1, mode="nearest")
+    mesh = build_mesh(result)
+    high, wide = colours_of(mesh).shape[:2]
+    behind = np.full(
+        (len(uncertainty), len(uncertainty) * (wide - high) // high), uncertainty.max()
+    )  # if it has a back
+    told = np.concatenate([uncertainty, behind], axis=1)
+    uv = np.asarray(cast("TextureVisuals", mesh.visual).uv)
+    values = ndimage.map_coordinates(told, texel_places(uv, told), order=1, mode="nearest")
     colours = pictures.colour_depth(-values[None], -max(float(values.max()), 1e-9), 0.0)[0]  # brightest is the greatest
     mesh.visual = ColorVisuals(mesh, vertex_colors=colours)
     _write(options, cast(bytes, mesh.export(file_type=options.path.suffix.lower()[1:])))

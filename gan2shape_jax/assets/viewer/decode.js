@@ -80,6 +80,22 @@ async function pictureOf(picture, size) {
   return { image, address: image.src, pixels: pixelsOf(image, size) };
 }
 
+/** Returns the back of a whole head, a mesh of its own that begins at the outline; null where there is none. */
+async function backOf(packed) {
+  if (!packed) return null;
+  const [low, high] = [numbers(packed.low, 3), numbers(packed.high, 3)];
+  const [vertices, triangles] = numbers([packed.vertices, packed.triangles], 2);
+  const [steps, corners, colours] = await Promise.all([
+    unpacked(packed.points, 6 * vertices),
+    unpacked(packed.faces, 12 * triangles),
+    unpacked(packed.colours, 3 * vertices),
+  ]);
+  const points = Float32Array.from(new Uint16Array(steps.buffer), (step, k) => low[k % 3] + (step / 65535) * (high[k % 3] - low[k % 3]));
+  const faces = new Uint32Array(corners.buffer);
+  if (!faces.every((corner) => corner < vertices)) throw new Error("a face without its corners");
+  return { points, faces, colours };
+}
+
 /** Returns the true shape as a model: as the photo sees it, in the photo's colours; null where it is not known. */
 async function truthOf(packed, model) {
   if (!packed) return null;
@@ -89,7 +105,7 @@ async function truthOf(packed, model) {
   const depth = decodedDepth(steps, model.size, packed.depth_low, packed.depth_high);
   const inside = outline.map((value) => value > 127);
   const own = { depth, outline, inside, view: [0, 0, 0, 0, 0, 0], light: [1, 0, 0, 0], albedo: model.input };
-  return { ...model, ...own, photo: null, spread: null };
+  return { ...model, ...own, photo: null, spread: null, back: null };
 }
 
 /** Returns everything about one image, decoded; null where the page has no model of it. */
@@ -111,6 +127,7 @@ export async function loadModel(index) {
     pictureOf(extras.gan_image, size),
     extras.texture ? loadedImage(extras.texture) : null,
   ]);
+  const back = await backOf(packed.back);
   const spread = extras.spread ? await unpacked(extras.spread, count) : null;
   const model = {
     size,
@@ -124,6 +141,7 @@ export async function loadModel(index) {
     outline, // bytes: the mesh ends where they would be 127.5
     inside: outline.map((value) => value > 127),
     inputMask,
+    back,
     albedo,
     input,
     reconstruction,

@@ -35,6 +35,23 @@ export function normalsOf(points, size) {
   return normals;
 }
 
+/** Returns unit normals of a mesh's vertices, into the surface, by its triangles and their areas. */
+export function meshNormals(points, faces) {
+  const normals = new Float32Array(points.length);
+  for (let f = 0; f < faces.length; f += 3) {
+    const [a, b, c] = [faces[f], faces[f + 1], faces[f + 2]];
+    const [ux, uy, uz] = [0, 1, 2].map((axis) => points[3 * c + axis] - points[3 * a + axis]);
+    const [vx, vy, vz] = [0, 1, 2].map((axis) => points[3 * b + axis] - points[3 * a + axis]);
+    const across = [uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx];
+    for (const vertex of [a, b, c]) across.forEach((value, axis) => (normals[3 * vertex + axis] += value));
+  }
+  for (let k = 0; k < normals.length; k += 3) {
+    const length = Math.hypot(normals[k], normals[k + 1], normals[k + 2]);
+    if (length > 0) normals.set([0, 1, 2].map((axis) => normals[k + axis] / length), k);
+  }
+  return normals;
+}
+
 /** Returns the triangles of which some part is inside, counterclockwise seen from the front. */
 export function facesOf(inside, size) {
   const faces = [];

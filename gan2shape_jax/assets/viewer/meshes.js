@@ -2,7 +2,7 @@
 // A model as three.js draws it: its mesh, the lines over it, its colours, its place before the camera.
 
 import { CIVIDIS, mapped } from "./colours.js";
-import { backProjected, facesOf, normalsOf, rotation, texturePlaces, wiresOf } from "./geometry.js";
+import { backProjected, facesOf, meshNormals, normalsOf, rotation, texturePlaces, wiresOf } from "./geometry.js";
 import { SURFACE_FRAGMENT, SURFACE_VERTEX, WIRE_FRAGMENT, WIRE_VERTEX } from "./shaders.js";
 
 const _WIRES = 72; // the most lines along each side of the sheet
@@ -14,6 +14,7 @@ export function materials() {
     photo: { value: null },
     found: { value: [1, 0, 0, 0] },
     hasPhoto: { value: false },
+    closed: { value: false },
     mode: { value: 0 },
     ambient: { value: 1 },
     diffuse: { value: 0 },
@@ -29,18 +30,32 @@ export function materials() {
   };
 }
 
-/** Returns the mesh of a model with all that its colours need. */
+const _BEHIND = 2; // the field of a back, which is none of the depth map's
+
+/** Returns the mesh of a model with all that its colours need; of a closed one the back's vertices come last. */
 export function surfaceGeometry(model) {
-  const points = backProjected(model.depth, model.size, model.focal);
+  const front = backProjected(model.depth, model.size, model.focal);
+  const back = model.back || { points: [], faces: [], colours: [] };
   const geometry = new THREE.BufferGeometry();
-  geometry.setAttribute("position", new THREE.BufferAttribute(points, 3));
-  geometry.setAttribute("normal", new THREE.BufferAttribute(normalsOf(points, model.size), 3));
-  geometry.setAttribute("place", new THREE.BufferAttribute(texturePlaces(model.size), 2));
-  const tint = new Float32Array(points.length);
+  const put = (name, width, ...parts) => {
+    const whole = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+    whole.set(parts[0]);
+    whole.set(parts[1], parts[0].length);
+    geometry.setAttribute(name, new THREE.BufferAttribute(whole, width));
+  };
+  const tint = new Float32Array(front.length);
   if (model.spread) model.spread.forEach((value, k) => tint.set(mapped(CIVIDIS, value / 255).map((c) => c / 255), 3 * k));
-  geometry.setAttribute("tint", new THREE.BufferAttribute(tint, 3));
-  geometry.setAttribute("field", new THREE.BufferAttribute(Float32Array.from(model.outline, (value) => value / 255), 1));
-  geometry.setIndex(new THREE.BufferAttribute(facesOf(model.inside, model.size), 1));
+  const behind = back.points.length / 3;
+  put("position", 3, front, back.points);
+  put("normal", 3, normalsOf(front, model.size), meshNormals(back.points, back.faces));
+  put("place", 2, texturePlaces(model.size), new Float32Array(2 * behind));
+  put("tint", 3, tint, Float32Array.from(back.colours, (value) => value / 255));
+  put("field", 1, Float32Array.from(model.outline, (value) => value / 255), new Float32Array(behind).fill(_BEHIND));
+  const faces = facesOf(model.inside, model.size);
+  const all = new Uint32Array(faces.length + back.faces.length);
+  all.set(faces);
+  all.set(Uint32Array.from(back.faces, (corner) => corner + model.size * model.size), faces.length);
+  geometry.setIndex(new THREE.BufferAttribute(all, 1));
   return geometry;
 }
 

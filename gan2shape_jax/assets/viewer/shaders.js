@@ -26,6 +26,7 @@ void main() {
 export const SURFACE_FRAGMENT = `
 precision highp float;
 const float FADE = 0.03;  // of the picture's side
+const float JOINED = 0.47;  // where the front ends before a back, which begins at 0.5
 in vec3 vNormal;
 in vec2 vPlace;
 in vec3 vTint;
@@ -34,6 +35,7 @@ uniform sampler2D albedo;
 uniform sampler2D photo;  // as the photo shows it
 uniform vec4 found;  // the photo's light: ambient, diffuse, dx, dy
 uniform bool hasPhoto;
+uniform bool closed;  // with a back, to which the front goes on
 uniform int mode;
 uniform float ambient;
 uniform float diffuse;
@@ -44,20 +46,22 @@ out vec4 colour;
 void main() {
   vec2 rim = min(vPlace, 1.0 - vPlace) / FADE;  // the outline fades, also where it is the picture's own border
   float share = smoothstep(0.0, 1.0, min((vField - 0.5) / max(fwidth(vField), 0.4), min(rim.x, rim.y)));
+  bool behind = vField > 1.5;
+  if (closed) share = step(JOINED, vField);
   if (share == 0.0) discard;
   vec3 n = normalize(vNormal);
-  vec3 c = texture(albedo, vPlace).rgb;
+  vec3 c = behind ? vTint : texture(albedo, vPlace).rgb;
   float clay = 0.26 + 0.82 * pow(0.5 + 0.5 * dot(n, clayDirection), 1.6);  // no spot is black: the form shows everywhere
   if (mode == 0) c *= ambient + diffuse * max(0.0, dot(n, direction));
   if (mode == 0 && hasPhoto) {  // as in gan2shape_jax/results/views.py
     float before = found.x + found.y * max(0.0, dot(n, normalize(vec3(found.zw, 1.0))));
     float now = ambient + diffuse * max(0.0, dot(n, direction));
-    c = texture(photo, vPlace).rgb * (max(now, 0.0) + 0.15) / (max(before, 0.0) + 0.15);
+    c = (behind ? vTint : texture(photo, vPlace).rgb) * (max(now, 0.0) + 0.15) / (max(before, 0.0) + 0.15);
   }
   else if (mode == 2) c = n * 0.5 + 0.5;
   else if (mode == 3) c = vec3(0.80, 0.78, 0.75) * clay;
   else if (mode == 4) c = ground * (0.55 + 0.45 * clay);
-  else if (mode == 5) c = vTint * (0.62 + 0.38 * clay);
+  else if (mode == 5) c = (behind ? vec3(0.5) : vTint) * (0.62 + 0.38 * clay);
   if (!gl_FrontFacing) c = vec3(0.30 + 0.22 * dot(c, vec3(0.3, 0.59, 0.11)));  // the inside of the shell: nothing is known of it
   colour = vec4(clamp(c, 0.0, 1.0) * share, share);
 }`;

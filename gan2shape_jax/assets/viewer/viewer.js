@@ -255,6 +255,7 @@ export function createViewer(canvas, changed) {
     uniforms.hasPhoto.value = Boolean(model.photo);
     uniforms.photo.value = model.photo ? colourTexture(model.photo) : uniforms.albedo.value;
     uniforms.found.value = model.light;
+    uniforms.closed.value = Boolean(model.back);
     frame(_WINDOW);
     controls.minDistance = 0.3 * model.rotCenterDepth;
     controls.maxDistance = 4 * model.rotCenterDepth;

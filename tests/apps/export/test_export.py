@@ -34,8 +34,7 @@ from gan2shape_jax.main import main
 from gan2shape_jax.photos.texture import photo_textured
 from gan2shape_jax.results import OutputOptions, Solid, build_mesh, build_solid, save_result, write_outputs
 from gan2shape_jax.results.outputs import add_textured
-from gan2shape_jax.results.solid import cut_surface
-from gan2shape_jax.results.surface import surface
+from gan2shape_jax.results.surface import cut_surface, surface
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,7 @@ def test_the_3mf_consortiums_own_reader_finds_nothing_wrong(solid, tmp_path):
 def test_print_writes_a_solid_and_says_what_it_is(saved_results, tmp_path, capsys):
     out = tmp_path / "it's.stl"
     words = ["print", str(saved_results / "001")]
-    assert command.main([*words, "--width", "20", "--back", "mirrored", "--out", str(out)]) == 0
+    assert command.main([*words, "--width", "20", "--back", "round", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "20.0 x" in said and "closed" in said and str(out) in said
     assert trimesh.load(out).is_volume and trimesh.load(out).extents[0] == pytest.approx(20, abs=1e-4)
