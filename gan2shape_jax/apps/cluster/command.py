@@ -373,18 +373,25 @@ def photo_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
                 raise
             except UserError as error:
                 refused[item["name"]] = error
-        every = [photo for photos in found.values() for photo in photos]
         with made_in.work(model, texture=task["texture"]) as work:
-            undetected = work.make(every)
+            undetected = work.make([photo for photos in found.values() for photo in photos])
         answers = []
         for item in items:
-            name, photos = item["name"], found.get(item["name"], [])
-            used = [photo for photo in photos if photo.name not in undetected]
-            if photos and not used:
-                refused[name] = undetected[photos[0].name]
-            answers.append(_answer(item, task, used, work.items.failures, refused.get(name)))
-            answers[-1]["limit"] = model.finder.limit_words(len(found.get(name, []))).removeprefix("; ")
-            _put(out, folder, answers[-1])
+            names = [photo.name for photo in found.get(item["name"], [])]
+            used = [name for name in names if name not in undetected]
+            why = refused.get(item["name"]) or (undetected[names[0]] if names and not used else None)
+            failed = {name: work.items.failures[name] for name in used if name in work.items.failures}
+            answer: dict[str, Any] = {
+                **item,
+                "made_with": task["made_with"],
+                "undetected": isinstance(why, NoDetectionError),
+                "used": why is None,
+                "failed": failed if why is None else {item["name"]: str(why).replace(str(_local(item)), item["path"])},
+                "results": {name: {} for name in used if name not in failed},
+                "limit": model.finder.limit_words(len(names)).removeprefix("; "),
+            }
+            _put(out, folder, answer)
+            answers.append(answer)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(_FETCHED, ignore_errors=True)
         return answers
@@ -406,23 +413,6 @@ def _fetch(item: Mapping[str, Any], local: pathlib.Path) -> None:
     local.parent.mkdir(parents=True, exist_ok=True)
     with in_words(f"{path} cannot be read"):
         place.fs.get_file(place.root, str(local))
-
-
-def _answer(
-    item: Mapping[str, Any],
-    task: Mapping[str, Any],
-    photos: Sequence[photo_folder.Prepared],
-    failed: Mapping[str, str],
-    refused: UserError | None,
-) -> dict[str, Any]:
-    """Returns the record of a photo: the names of its results, and why others failed."""
-    answer = {"name": item["name"], "path": item["path"], "version": item["version"], "made_with": task["made_with"]}
-    answer |= {"before": item["before"], "undetected": isinstance(refused, NoDetectionError)}
-    answer["used"] = refused is None
-    answer["failed"] = {photo.name: failed[photo.name] for photo in photos if photo.name in failed}
-    if refused is not None:
-        answer["failed"] = {item["name"]: str(refused).replace(str(_local(item)), item["path"])}
-    return answer | {"results": {photo.name: {} for photo in photos if photo.name not in failed}}
 
 
 def _put(out: Storage, folder: pathlib.Path, answer: dict[str, Any]) -> None:

@@ -188,9 +188,8 @@ def _reconstruct_together(
                 photo_folder.redraw(name)
     else:
         gathered = gather(_counted(sources), model, log=_say)
-        made = together.make(gathered, model, name, place, digest, texture=options.texture, **wanted)
-        with lock.hold(out):
-            together.put(photo_folder, model, name, made)
+        with lock.hold(out), photo_folder.work(model, texture=options.texture, **wanted) as work:
+            together.make(work, gathered, name, place, digest)
     if sentence := judge.sentence_of(name, load_metrics(out / "results" / name)):
         _say(sentence)
     print_table([judge.row_of(name, out / "results" / name)])

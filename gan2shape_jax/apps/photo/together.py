@@ -18,15 +18,13 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from gan2shape_jax.apps.photo import folder, naming
-from gan2shape_jax.apps.photo.folder import PhotoFolder
-from gan2shape_jax.errors import UserError, io_error
+from gan2shape_jax.apps.photo.folder import PhotoFolder, Work
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.files import read_object
 from gan2shape_jax.photos import together
 from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.maps import photo_maps
-from gan2shape_jax.photos.pipeline import PhotoModel
 from gan2shape_jax.photos.together import Gathered, Shot, Source
-from gan2shape_jax.results import Reconstruction
 from gan2shape_jax.results.pictures import encoded, strip
 from gan2shape_jax.run import images
 from gan2shape_jax.training.resume import Decision
@@ -58,42 +56,26 @@ def decided(photo_folder: PhotoFolder, name: str, digest: str) -> Decision:
     return photo_folder.decided(name, lambda: read_object(record, "the record of a photo")["photo"]["sha256"] == digest)
 
 
-def make(
-    gathered: Gathered,
-    model: PhotoModel,
-    name: str,
-    place: pathlib.Path,
-    digest: str,
-    *,
-    texture: bool = True,
-    maps: bool = False,
-    eyes: float | None = None,
-) -> tuple[Reconstruction, dict[str, Any], dict[str, bytes]]:
-    """Makes the result of photographs: it, further files of its folder, and what is kept of the photographs.
+def make(work: Work, gathered: Gathered, name: str, place: pathlib.Path, digest: str) -> dict[str, bytes]:
+    """Makes the result of photographs and puts it in its place; returns what is kept of the photographs.
 
-    Writes nothing. Raises `UserError` if it cannot be made.
+    Raises `UserError` if it cannot be made.
     """
+    model = work.model
     try:
         result, shots = together.reconstruct(gathered, model.predictor, name=name)
-        result, files = folder.sized(result, eyes), dict[str, Any]()
-        if texture:
+        result, files = folder.sized(result, work.eyes), dict[str, Any]()
+        if work.texture:
             result, files = together.textured(result, shots, mirror=model.mirror)
-        if maps:
+        if work.maps:
             assert shots[0].source is not None and shots[0].subject is not None
             files |= photo_maps(result, np.asarray(shots[0].source.open().picture), shots[0].subject.box)
-        return result, files, _parts(name, place, digest, gathered, shots)
+        parts = _parts(name, place, digest, gathered, shots)
+        work.folder.put(name, result, files, parts)
     except images.FAILURES as error:
         raise UserError(images.failures_of([name], error)[name]) from error
-
-
-def put(photo_folder: PhotoFolder, model: PhotoModel, name: str, made: tuple[Reconstruction, Any, Any]) -> None:
-    """Puts what was made in its place, and in the page of all that the folder has; raises `UserError` if refused."""
-    with photo_folder.work(model) as work:
-        try:
-            photo_folder.put(name, *made)
-        except OSError as error:
-            raise io_error(error, f"{photo_folder.run.result(name)} cannot be written") from error
-        work.items.expect([name])
+    work.items.expect([name])
+    return parts
 
 
 def _parts(name: str, place: pathlib.Path, digest: str, gathered: Gathered, shots: Sequence[Shot]) -> dict[str, bytes]:

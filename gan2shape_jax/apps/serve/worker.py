@@ -301,9 +301,9 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, repo
         sources = together.sources_of([*map(pathlib.Path, task["photos"])], names=task["shown"], foreign=True)
         checked = [source._replace(open=functools.partial(_opened, source, task["pixels"])) for source in sources]
         gathered = together.gather(checked, model, log=lambda line: print(f"{name}: {line}", file=sys.stderr))
-        made = photo_together.make(gathered, model, name, out, "")
-        photo_together.put(folder, model, name, made)
-        _tell_drawing(made[2], name, out, report)
+        with folder.work(model) as work:
+            parts = photo_together.make(work, gathered, name, out, "")
+        _tell_drawing(parts, name, out, report)
         return _archive(out, [name], report)
     prepared, unmade = _prepared(task, folder, model)
     if prepared:
