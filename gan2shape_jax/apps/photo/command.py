@@ -10,7 +10,7 @@ import sys
 from collections.abc import Generator, Sequence
 
 from gan2shape_jax.apps import option_types
-from gan2shape_jax.apps.photo import folder, naming, together
+from gan2shape_jax.apps.photo import folder, naming
 from gan2shape_jax.apps.photo.folder import PhotoFolder, Prepared
 from gan2shape_jax.errors import (
     ConfigError,
@@ -176,10 +176,10 @@ def _reconstruct_together(
 ) -> int:
     """Makes one result of all photos, unless it is there; returns the exit status."""
     out, sources = options.out, sources_of(paths)
-    name, place = together.name_of(options.photos[0], paths[0], out)
+    name, place = folder.together_name(options.photos[0], paths[0], out)
     _say(f"{len(sources)} photographs of one {model.finder.kind}")
-    digest = together.digest_of(sources)
-    decision = together.decided(photo_folder, name, digest)
+    digest = folder.digest_of(sources)
+    decision = folder.together_decided(photo_folder, name, digest)
     place_of_result, wanted = out / "results" / name, {"maps": options.maps, "eyes": options.eyes}
     if decision.exists and folder.has(place_of_result, **wanted):
         _say(f"{name}: finished before, {'skipped' if decision is Decision.SKIP else 'drawn anew'}")
@@ -189,7 +189,7 @@ def _reconstruct_together(
     else:
         gathered = gather(_counted(sources), model, log=_say)
         with lock.hold(out), photo_folder.work(model, texture=options.texture, **wanted) as work:
-            together.make(work, gathered, name, place, digest)
+            folder.make_together(work, gathered, name, place, digest)
     if sentence := judge.sentence_of(name, load_metrics(out / "results" / name)):
         _say(sentence)
     print_table([judge.row_of(name, out / "results" / name)])

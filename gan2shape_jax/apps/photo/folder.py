@@ -8,6 +8,9 @@ OUT/photos/NAME.json          where all of it comes from
 OUT/results/NAME/             the result, with the photo's own texture (`gan2shape-jax export texture`)
 OUT/results/NAME/config.json  what the result was made with: a folder holds results of any models, refined or not
 OUT/photos/.work/             latents and checkpoints of refinements under way
+
+Of one result of several photographs, crop and mask are those of the one that was taken most from in front; the drawing
+shows all, each with its crop and the object's outline.
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ import numpy as np
 from etils import epy
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
-from gan2shape_jax.apps.photo.naming import place_of
+from gan2shape_jax.apps.photo.naming import names_for, place_of
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.detection.gan_detector import resized
@@ -47,14 +50,16 @@ from gan2shape_jax.io.files import (
 )
 from gan2shape_jax.io.image_lists import natural_key
 from gan2shape_jax.lift import refinement
-from gan2shape_jax.photos import explain, judge, pipeline
+from gan2shape_jax.photos import explain, judge, pipeline, together
 from gan2shape_jax.photos.find import SOURCES, Finder, Found, NoDetectionError, Request, Subject, search
+from gan2shape_jax.photos.frames import is_video
 from gan2shape_jax.photos.maps import photo_maps
 from gan2shape_jax.photos.pipeline import PhotoModel
+from gan2shape_jax.photos.together import Gathered, Shot, Source
 from gan2shape_jax.plan.identity import Identity, digest, identity_of, read_identity
 from gan2shape_jax.results import AWAITS, Reconstruction, load
 from gan2shape_jax.results.files import add_files
-from gan2shape_jax.results.pictures import encoded
+from gan2shape_jax.results.pictures import encoded, strip
 from gan2shape_jax.results.result import MAPS, load_metrics
 from gan2shape_jax.run.folder import RunFolder, is_result
 from gan2shape_jax.run.images import FAILURES, WorkItems, failures_of, redraw
@@ -69,6 +74,7 @@ _DRAWN_SIDE = 1024  # pixels of the drawing's longer side, at most
 _LEAST_DRAWN = 384  # small photos are enlarged, so that lines do not hide them
 # Distinguishable with red-green colour blindness too (Okabe and Ito), and by their numbers.
 _CHOSEN, _OTHER, _OUTLINE = (230, 159, 0), (86, 180, 233), (0, 158, 115)
+_FRAMED, _IN_A_ROW = 320, 6  # pixels per side of a photograph in the drawing of several, and how many are in a row
 _CORNERS = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
 
@@ -486,3 +492,87 @@ def write_list(folder: pathlib.Path, names: Iterable[str]) -> None:
     """Writes the image list of photos, by their names."""
     quoted = (f"{name}.png".replace("\\", "\\\\").replace('"', '\\"') for name in names)
     atomic_text(folder / "list.txt", "".join(f'"{name}"\n' for name in quoted))
+
+
+# --- one result of several photographs ---------------------------------------------------------------------------
+
+
+def together_name(argument: str, path: pathlib.Path, out: pathlib.Path) -> tuple[str, pathlib.Path]:
+    """Returns what a result is filed under and its place, by the first argument and the first photo of it.
+
+    It is the folder's or video's name, or that of the photo with `-together`, which may have a result of its own.
+    """
+    place = pathlib.Path(argument)
+    if not place.is_dir() and not is_video(place):
+        place = path.with_name(f"{path.stem}-together")
+    place = pathlib.Path(place.resolve())
+    return names_for([place], names_in(out))[0], place
+
+
+def digest_of(sources: Sequence[Source]) -> str:
+    """Returns what a set of photographs is known again by, in any order."""
+    return hashlib.sha256("\n".join(sorted({source.digest for source in sources})).encode()).hexdigest()
+
+
+def together_decided(photo_folder: PhotoFolder, name: str, digest: str) -> Decision:
+    """Returns what happens to the result of these photographs."""
+    record = photo_folder.photos / f"{name}.json"
+    return photo_folder.decided(name, lambda: read_object(record, "the record of a photo")["photo"]["sha256"] == digest)
+
+
+def make_together(work: Work, gathered: Gathered, name: str, place: pathlib.Path, digest: str) -> dict[str, bytes]:
+    """Makes the result of photographs and puts it in its place; returns what is kept of the photographs.
+
+    Raises `UserError` if it cannot be made.
+    """
+    model = work.model
+    try:
+        result, shots = together.reconstruct(gathered, model.predictor, name=name)
+        result, files = sized(result, work.eyes), dict[str, Any]()
+        if work.texture:
+            result, files = together.textured(result, shots, mirror=model.mirror)
+        if work.maps:
+            assert shots[0].source is not None and shots[0].subject is not None
+            files |= photo_maps(result, np.asarray(shots[0].source.open().picture), shots[0].subject.box)
+        parts = _together_parts(name, place, digest, gathered, shots)
+        work.folder.put(name, result, files, parts)
+    except FAILURES as error:
+        raise UserError(failures_of([name], error)[name]) from error
+    work.items.expect([name])
+    return parts
+
+
+def _together_parts(
+    name: str, place: pathlib.Path, digest: str, gathered: Gathered, shots: Sequence[Shot]
+) -> dict[str, bytes]:
+    """Returns what is kept of photographs besides their result; the first is the one that it shows."""
+    framed, photographs = list[np.ndarray](), list[dict[str, Any]]()
+    for shot in shots:
+        assert shot.source is not None and shot.subject is not None
+        picture, subject = shot.source.open(), shot.subject
+        drawing = framing_picture(np.asarray(picture.picture), [subject.box], 0, subject.mask / 255)
+        framed.append(np.asarray(ImageOps.pad(drawing, (_FRAMED, _FRAMED), Image.Resampling.LANCZOS, "white")))
+        photographs.append(
+            {
+                "name": shot.name,
+                "sha256": shot.source.digest,
+                "box": dataclasses.asdict(subject.detection.box),
+                "certainty": subject.detection.score,
+                "mask": subject.mask_source,
+            }
+        )
+    front = shots[0].subject
+    assert front is not None
+    sheet = strip([framed[k : k + _IN_A_ROW] for k in range(0, len(framed), _IN_A_ROW)])
+    record = {
+        "photo": {"name": name, "path": str(place), "sha256": digest},
+        "box": photographs[0]["box"],
+        "photographs": photographs,
+        "left_out": list(gathered.left_out),
+    }
+    return {
+        f"image/{name}.png": encoded(front.crop, "PNG"),
+        f"mask/{name}.png": encoded(front.mask, "PNG"),
+        f"framing/{name}.jpg": encoded(sheet, "JPEG", quality=90),
+        f"{name}.json": f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode(),
+    }

@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from gan2shape_jax.apps.photo import folder as photo_folder
-from gan2shape_jax.apps.photo import together as photo_together
 from gan2shape_jax.apps.serve.visits import Limits
 from gan2shape_jax.errors import FatalRunError, UserError
 from gan2shape_jax.geometry.crop_box import CropBox, centred_box
@@ -302,7 +301,7 @@ def _reconstruct(task: dict[str, Any], kind: ConfigDict, model: PhotoModel, repo
         checked = [source._replace(open=functools.partial(_opened, source, task["pixels"])) for source in sources]
         gathered = together.gather(checked, model, log=lambda line: print(f"{name}: {line}", file=sys.stderr))
         with folder.work(model) as work:
-            parts = photo_together.make(work, gathered, name, out, "")
+            parts = photo_folder.make_together(work, gathered, name, out, "")
         _tell_drawing(parts, name, out, report)
         return _archive(out, [name], report)
     prepared, unmade = _prepared(task, folder, model)

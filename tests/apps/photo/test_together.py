@@ -8,7 +8,8 @@ import pytest
 from helpers import several
 from PIL import Image
 
-from gan2shape_jax.apps.photo import command, together
+from gan2shape_jax.apps.photo import command
+from gan2shape_jax.apps.photo.folder import digest_of, together_name
 from gan2shape_jax.main import main
 from gan2shape_jax.method import joint_refinement
 from gan2shape_jax.photos.together import sources_of
@@ -40,22 +41,22 @@ def test_a_video_is_named_alone_or_taken_together_with_others(tmp_path, monkeypa
     assert said == "error: turn.mp4 is a video, which shows one person: name it alone, or add --together\n"
     assert main(["turn.mp4", "--refine"]) == 1
     assert "--refine is for photos that are reconstructed one by one, not together" in capsys.readouterr().err
-    assert together.name_of("turn.mp4", tmp_path / "turn.mp4", tmp_path / "out") == ("turn", tmp_path / "turn.mp4")
+    assert together_name("turn.mp4", tmp_path / "turn.mp4", tmp_path / "out") == ("turn", tmp_path / "turn.mp4")
 
 
 def test_a_result_is_named_after_the_folder_or_the_first_photo(tmp_path):
     out, folder = tmp_path / "out", tmp_path / "anna"
     folder.mkdir()
-    assert together.name_of(str(folder), folder / "1.jpg", out) == ("anna", folder)
-    assert together.name_of(str(folder / "1.jpg"), folder / "1.jpg", out)[0] == "1-together"
-    assert together.name_of(f"{folder}/*.jpg", folder / "1.jpg", out)[0] == "1-together"
+    assert together_name(str(folder), folder / "1.jpg", out) == ("anna", folder)
+    assert together_name(str(folder / "1.jpg"), folder / "1.jpg", out)[0] == "1-together"
+    assert together_name(f"{folder}/*.jpg", folder / "1.jpg", out)[0] == "1-together"
 
 
 def test_a_set_of_photographs_is_known_again_by_content_in_any_order(tmp_path):
     for name, grey in (("a.png", 1), ("b.png", 2), ("c.png", 1)):
         Image.new("L", (20, 20), grey).save(tmp_path / name)
     a, b, c = sources_of([tmp_path / name for name in ("a.png", "b.png", "c.png")])
-    assert together.digest_of([a, b]) == together.digest_of([b, c, a]) != together.digest_of([a])
+    assert digest_of([a, b]) == digest_of([b, c, a]) != digest_of([a])
 
 
 @pytest.mark.heavy
