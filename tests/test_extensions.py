@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from helpers.command_line import overrides
 from helpers.tiny import tiny_config
 from PIL import Image
+from safetensors.numpy import save_file
 
 import gan2shape_jax
 from gan2shape_jax import extensions
@@ -18,6 +20,7 @@ from gan2shape_jax.config.load import read_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.plan.identity import read_identity
+from gan2shape_jax.training import network_files
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _USED = "category.coin", "depth_network.local", "distance.edges", "loss.flatness", "output.curvature"
@@ -126,13 +129,14 @@ def test_without_the_package_the_run_names_it(begun):
         read_config(workdir / "config.json")
 
 
-@pytest.mark.ci
-def test_the_depth_network_of_a_file_is_compared(run, tmp_path, capsys):
-    _, workdir = run
-    networks = workdir / "results/001/networks.safetensors"
+def test_the_depth_network_of_a_file_is_compared(site, tmp_path, capsys):
+    weights, networks = np.zeros((1, 1), np.float32), tmp_path / "networks.safetensors"
+    save_file({"depth/output/kernel": weights}, networks, network_files.depth_metadata("local") | {"networks": "depth"})
     config = tiny_config(tmp_path, networks__pretrained=str(networks))
-    assert main(["--config=ictface:scratch", *overrides(config, base="ictface"), "--check"]) == 1
-    assert "is 'local', this configuration's 'encoder_decoder': set" in capsys.readouterr().err
+    words = ["--config=ictface:scratch", *overrides(config, base="ictface"), "--check"]
+    is_other = "is 'local', this configuration's 'encoder_decoder': "
+    assert main(words) == 1 and f"{is_other}install the package that adds it, or" in capsys.readouterr().err
+    assert f"{is_other}set config.networks.depth=local, or" in _program(site, *words).stderr
 
 
 def _installed(folder, name, *entries):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from gan2shape_jax import extensions
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.checkpoints import read_checkpoint
 from gan2shape_jax.io.weights import (
@@ -112,9 +113,11 @@ def _from_safetensors(path: pathlib.Path, like: Params, settings: Settings) -> P
         listed = file.metadata["networks"].split() if "networks" in file.metadata else list(published(like))
         depth, ours = file.metadata.get(_DEPTH, NetworkSizes.depth), settings.networks.depth
         if "depth" in listed and "depth" in like and depth != ours:
+            there = depth in (NetworkSizes.depth, *extensions.names("depth_network"))
+            advice = f"set config.networks.depth={depth}" if there else "install the package that adds it"
             raise UserError(
-                f"the depth network of {path} is {depth[:80]!r}, this configuration's {ours!r}: set "
-                f"config.networks.depth={depth[:80]}, or name another file"
+                f"the depth network of {path} is {depth[:80]!r}, this configuration's {ours!r}: {advice}, or name "
+                "another file"
             )
         if DETAIL in listed:
             like = {**like, DETAIL: param_shapes(detail_module(settings))}
