@@ -150,7 +150,7 @@ _TEETH = {
     ICT: (*_both(("mouthUpperUp", 0.55), ("mouthLowerDown", 0.5)), ("jawOpen", 0.06)),
     MAKEHUMAN: (("expression-mouth-upward-retraction", 0.65),),
 }
-_OPEN = {ICT: "jawOpen", MAKEHUMAN: "expression-mouth-open"}
+OPEN = {ICT: "jawOpen", MAKEHUMAN: "expression-mouth-open"}
 _BLINK = {
     ICT: ("eyeBlink_L", "eyeBlink_R"),
     MAKEHUMAN: ("expression-eye-left-closure", "expression-eye-right-closure"),
@@ -164,14 +164,14 @@ def expression(rng: np.random.Generator, family: str, names: list[str]) -> np.nd
     first = 100 if family == ICT else next(k for k, name in enumerate(names) if name.startswith("expression"))
     others = rng.choice(np.arange(first, len(names)), 4, replace=False)
     weights[others] = rng.uniform(0, 0.25 if family == ICT else 0.18, 4)
-    for name in (_OPEN[family], *_BLINK[family]):
+    for name in (OPEN[family], *_BLINK[family]):
         weights[place[name]] = 0
     if rng.random() < 0.55:
         strength, teeth = rng.uniform(0.2, 1.1), rng.uniform(0.5, 1) * (rng.random() < 0.5)
         for name, part in _SMILE[family] + tuple((name, teeth * part) for name, part in _TEETH[family]):
             weights[place[name]] = max(weights[place[name]], strength * part)
     if rng.random() < 0.22:
-        weights[place[_OPEN[family]]] = rng.uniform(0.05, 0.35)
+        weights[place[OPEN[family]]] = rng.uniform(0.05, 0.35)
     lids = rng.uniform(0, 0.16 if family == ICT else 0.05) if rng.random() < 0.97 else rng.uniform(0.6, 1)
     for name in _BLINK[family]:
         weights[place[name]] += lids

@@ -59,7 +59,10 @@ def described(names: list[str], family: str, numbers: list[int], options: argpar
         who = chance.generator(options.seed, split, f, number // options.pictures, 0)
         how = chance.generator(options.seed, split, f, number, 1)
         person = people.person(who, family, names)
-        person["weights"] = person["weights"] + people.expression(how, family, names)
+        moved = people.expression(how, family, names)
+        if options.jaw is not None:
+            moved[names.index(people.OPEN[family])] = options.jaw
+        person["weights"] = person["weights"] + moved
         persons.append(person)
         scene = people.scene(how, yaw=options.yaw, fov=options.fov, turned=options.turned)
         scenes.append(scene | {"zoom": np.float32(scene["zoom"] / options.frame)})
@@ -122,6 +125,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--fov", type=float, help="degrees; about 10, different for each picture, if not given")
     parser.add_argument("--frame", type=float, default=1.0, help="sides of the usual frame: 1.6 shows whole heads")
+    parser.add_argument(
+        "--jaw", type=float, help="how far mouths are open, 0 to 1; as expressions have it, if not given"
+    )
     parser.add_argument("--images-only", action="store_true", help="nothing but pictures, to train a GAN")
     options = parser.parse_args(arguments)
     try:

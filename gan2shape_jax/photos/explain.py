@@ -121,6 +121,7 @@ def reconstruct_ungraded(
         if example.landmarks is not None:
             landmarks, lighter = np.asarray(example.landmarks), judge.brightness(picture, np.asarray(published), seen)
             shown = {"mouth": judge.mouth(picture, landmarks, seen), "eyes": judge.eyes(lighter, landmarks, seen)}
+            shown["open_mouth"] = judge.open_mouth(picture, np.asarray(published), landmarks, seen)
             shown["unevenness"] = float(lighter[seen].std()) if seen.any() else np.nan
             metrics |= {name: value for name, value in shown.items() if np.isfinite(value)}
         if grader.record is not None:

@@ -45,6 +45,9 @@ PART = 3  # pixels to either side of those that the brightness of a part of the 
 EYE = 0.2  # standard deviation of where an eye is, of the distance of the eyes
 MOUTH_WIDE, MOUTH_HIGH = 0.42, 0.19  # standard deviations of where it is: of its width, and of how far eyes are above
 
+OPENS = 0.2, -0.1, 0.3  # where a mouth opens: its widths to either side, and of how far eyes are above, down to below
+DARK = 20  # percentile of luma there that is compared: an open mouth is dark, lips and teeth are not
+
 
 class Assessment(NamedTuple):
     """What a crop shows, and how well, judged by the photo alone; NaN where that is unknown."""
@@ -131,6 +134,29 @@ def mouth(
     mean = float((weight * detail).sum()) / total
     there = float((weight * np.square(detail - mean)).sum()) / total
     return float(np.sqrt(there / max(float(np.square(detail[inside]).mean()), 1e-9))) if inside.any() else float("nan")
+
+
+def open_mouth(
+    picture: Float[np.ndarray, "s s 3"],
+    reconstruction: Float[np.ndarray, "s s 3"],
+    landmarks: Float[np.ndarray, "5 2"],
+    inside: Bool[np.ndarray, "s s"],
+) -> float:
+    """Returns how much darker than the model's a mouth is where it opens, as a share of the face's range of luma.
+
+    The model's mouth is closed, or shows teeth; see `mouth` for the arguments. NaN without landmarks, or if none of the
+    mouth is inside.
+    """
+    there, other = (values @ np.array(LUMA) for values in (picture, reconstruction))
+    (x, y), wide = landmarks[3:].mean(0), OPENS[0] * abs(landmarks[4, 0] - landmarks[3, 0])
+    top, bottom = (y + share * (y - landmarks[:2, 1].mean()) for share in OPENS[1:])
+    rows, columns = np.mgrid[: len(picture), : len(picture)]
+    opens = inside & (abs(columns - x) < wide) & (top < rows) & (rows < bottom)
+    if not opens.any():
+        return float("nan")
+    low, high = np.percentile(there[inside], (LOW, HIGH))
+    darker = np.percentile(other[opens], DARK) - np.percentile(there[opens], DARK)
+    return float(darker) / max(float(high - low), 1e-6)
 
 
 def shape_distance(
@@ -231,6 +257,7 @@ MEASURES: Mapping[str, Measure] = {
     "blur": Measure(0.65, 0.95, 0.8, 0.93, "it is out of focus"),
     "outside": Measure(0.0, 0.3, 0.08, 0.35, "{value}% of it is outside the photo", 100.0),
     "mouth": Measure(1.0, 0.4, 0.68, None, "its mouth is covered, or hardly seen", unless="eyes"),
+    "open_mouth": Measure(0.15, 0.6, 0.25, None, "its mouth is open, and the model's is closed", unless="mouth"),
     "eyes": Measure(0.06, 0.3, 0.18, None, "its eyes are covered"),
     "unevenness": Measure(0.15, 0.4, 0.23, None, "part of it is as if covered, or in deep shadow", unless="eyes"),
     "shape_distance": Measure(
@@ -260,7 +287,7 @@ class SideModel:
         return float(np.exp(self.weights[0] + np.dot(self.weights[1:].astype(np.float64), severities)))
 
 
-_OF_METRICS = ("mouth", "eyes", "unevenness", "shape_distance", "dissimilarity")
+_OF_METRICS = ("mouth", "open_mouth", "eyes", "unevenness", "shape_distance", "dissimilarity")
 
 
 def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapping[str, Any]) -> dict[str, float]:

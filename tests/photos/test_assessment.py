@@ -123,6 +123,22 @@ def test_what_covers_a_face_is_darker_or_lighter_than_the_models_picture_of_it(p
     assert not judge.brightness(face, face, np.zeros_like(inside)).any()
 
 
+@pytest.mark.parametrize("size", [64, 128])
+def test_an_open_mouth_is_darker_than_the_models(picture, size):
+    closed = 0.5 * picture.astype(np.float64) + 60
+    opened = closed.copy()
+    opened[43:50, 26:38] = 10
+    closed, opened = (cv2.resize(one, (size, size)) / 127.5 - 1 for one in (closed, opened))
+    inside = cv2.resize(_INSIDE.astype(np.uint8), (size, size)) > 0
+    landmarks = (np.array([[21, 21], [42, 21], [31, 33], [22, 43], [41, 43]]) + 0.5) * size / 64 - 0.5
+    told = judge.open_mouth(opened, closed, landmarks, inside)
+    assert told > 1.2 * judge.MEASURES["open_mouth"].doubt
+    assert judge.open_mouth(0.5 * opened - 0.1, 0.5 * closed - 0.1, landmarks, inside) == pytest.approx(told)
+    assert judge.open_mouth(closed, closed, landmarks, inside) == 0
+    assert np.isnan(judge.open_mouth(closed, closed, np.full((5, 2), np.nan), inside))
+    assert np.isnan(judge.open_mouth(closed, closed, landmarks, np.zeros_like(inside)))
+
+
 def test_a_shape_is_as_far_from_the_mean_one_wherever_it_is():
     inside = np.zeros((8, 8), bool)
     inside[2:6, 2:6] = True

@@ -164,16 +164,22 @@ def test_only_an_intact_record_of_this_very_model_is_read(tmp_path):
         assert read_trust(model, 8) is None, name
 
 
-@pytest.mark.parametrize("covered", [False, True])
-def test_sunglasses_over_a_bundled_head_are_told(tmp_path, covered):
+@pytest.mark.parametrize(
+    ("drawn", "told"),
+    [
+        ([], []),
+        ([((x, 87), (17, 12)) for x in (169, 211)], ["its eyes are covered"]),
+        ([((192, 130), (9, 8))], ["its mouth is open, and the model's is closed"]),
+    ],
+    ids=["plain", "sunglasses", "open"],
+)
+def test_sunglasses_and_an_open_mouth_on_a_bundled_head_are_told(tmp_path, drawn, told):
     photo = placed("people/image/000.png", side=128, y=110)
-    for x in (169, 211) if covered else ():
-        cv2.ellipse(photo, (x, 87), (17, 12), 0, 0, 360, (30, 28, 25), -1, cv2.LINE_AA)
+    for place, axes in drawn:
+        cv2.ellipse(photo, place, axes, 0, 0, 360, (30, 28, 25), -1, cv2.LINE_AA)
     Image.fromarray(photo).save(tmp_path / "a.png")
     trust = g2s.photo(tmp_path / "a.png").metrics["trust"]
-    assert trust["warnings"] == ["its eyes are covered"] * covered and trust["grade"] == (
-        "doubt" if covered else "trust"
-    )
+    assert trust["warnings"] == told and trust["grade"] == ("doubt" if told else "trust")
 
 
 def test_a_shape_that_has_collapsed_is_told(tmp_path):

@@ -2,7 +2,7 @@
 
 import { exposed, faceIn, findFaces, sampleCrop } from "./framing.js";
 import { correctedView, glbOf, modelOf, rendered } from "./scene.js";
-import { assessed, certaintyOf, covered, dissimilarity, mouth, shapeDistance, verdict } from "./verdict.js";
+import { assessed, certaintyOf, covered, dissimilarity, mouth, openMouth, shapeDistance, verdict } from "./verdict.js";
 import { createLight } from "./viewer/light.js";
 import { tellMode, tellVerdict } from "./viewer/telling.js";
 import { createViewer, webglWorks } from "./viewer/viewer.js";
@@ -257,6 +257,7 @@ async function factorsOf(place) {
     yaw,
     pitch,
     mouth: corrected.error === undefined ? undefined : mouth(input, face.landmarks, inside, facts.assessment),
+    open_mouth: corrected.error === undefined ? undefined : openMouth(input, picture, face.landmarks, inside, facts.assessment),
     ...(corrected.error === undefined ? {} : covered(input, picture, face.landmarks, inside, facts.assessment)),
     shape_distance: shapeDistance(factors.depth, facts),
     dissimilarity: dissimilarity(input, picture, inside, facts.assessment),

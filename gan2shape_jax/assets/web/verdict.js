@@ -60,6 +60,21 @@ export function mouth(picture, landmarks, inside, by) {
   return count ? Math.sqrt(Math.max(squares / Math.max(total, 1e-9) - mean ** 2, 0) / Math.max(all / count, 1e-9)) : NaN;
 }
 
+/** Returns how much darker than its reconstruction's (RGB) the mouth of a picture's (RGB) face is where it opens. */
+export function openMouth(picture, reconstruction, landmarks, inside, by) {
+  const side = Math.sqrt(inside.length);
+  const [there, other] = [picture, reconstruction].map((one) => lumaOf(one, by));
+  const [left, right, , low, high] = landmarks;
+  const [x, y] = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
+  const [wide, top, bottom] = by.opens;
+  const down = y - (left[1] + right[1]) / 2;
+  const opens = (_, k) => inside[k] && Math.abs((k % side) - x) < wide * Math.abs(high[0] - low[0]) && Math.floor(k / side) > y + top * down && Math.floor(k / side) < y + bottom * down;
+  if (!there.some(opens)) return NaN;
+  const face = there.filter((_, k) => inside[k]);
+  const [there_dark, other_dark] = [there, other].map((one) => percentile(one.filter(opens), by.dark));
+  return (other_dark - there_dark) / Math.max(percentile(face, by.high) - percentile(face, by.low), 1e-6);
+}
+
 /** Returns how dark the eyes of a picture's (RGB) face are beside its reconstruction, and how uneven it is beside that. */
 export function covered(picture, reconstruction, landmarks, inside, by) {
   const side = Math.sqrt(inside.length);
