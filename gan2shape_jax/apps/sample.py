@@ -9,6 +9,7 @@ import argparse
 import json
 import pathlib
 import shlex
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from gan2shape_jax.config import load_config
 from gan2shape_jax.config.schema import validate
 from gan2shape_jax.errors import UserError, exit_code
 from gan2shape_jax.io import data, required_files
-from gan2shape_jax.io.files import atomic_folder, sha256
+from gan2shape_jax.io.files import atomic_folder, nearest_folder, sha256
 from gan2shape_jax.plan import inputs
 from gan2shape_jax.results import pictures
 from gan2shape_jax.results.pictures import Tile
@@ -86,6 +87,13 @@ def _run(options: argparse.Namespace) -> None:
     require_new_folder(options.out)
     architecture, weights, checkpoint = _load(config, options)
     mask = _mask(options, architecture.size)
+    # Even pictures compressed to a third of their size in memory have to fit.
+    needed, free = options.count * architecture.size**2, shutil.disk_usage(nearest_folder(options.out)).free
+    if needed > free:
+        raise UserError(
+            f"--count {options.count}: pictures of {architecture.size} pixels take {needed / 2**30:,.0f} GiB "
+            f"and more, {options.out} has {free / 2**30:,.0f} free"
+        )
     samples = drawn(
         weights["generator"],
         architecture,
