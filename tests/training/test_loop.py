@@ -101,7 +101,8 @@ def test_several_iterations_a_call_give_the_same_result(run, tmp_path):
 
 def test_each_phase_moves_its_own_networks_only(run):
     prepared, frozen, schedule, initial = run
-    task = task_lib.OneImage(prepared.context(frozen), axis=True)
+    # On the device, as in a loop: arguments of other types would be other programs.
+    task = task_lib.OneImage(jax.device_put(prepared.context(frozen)), axis=True)
     state = task.initial(initial)
     for phase in schedule[:4]:
         before = jax.tree.map(np.array, state.params)
@@ -116,7 +117,7 @@ def test_each_phase_moves_its_own_networks_only(run):
 def test_a_step_1_of_ones_own_starts_from_the_objects_mask_too(run):
     prepared, frozen, schedule, initial = run
     masked = dataclasses.replace(prepared, settings=dataclasses.replace(prepared.settings, use_mask=True))
-    task = task_lib.OneImage(masked.context(frozen), axis=True)
+    task = task_lib.OneImage(jax.device_put(masked.context(frozen)), axis=True)
     own = dataclasses.replace(schedule[1], kind=dataclasses.replace(schedule[1].kind, cost=2.0))
     assert 0 < float(task.begin(task.initial(initial), own).mask.mean()) < 1
 
