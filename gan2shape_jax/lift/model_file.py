@@ -197,16 +197,20 @@ def measure(params: Params, maker: SampleMaker, count: int) -> tuple[dict[str, n
 _canonical_mask = jax.jit(reconstruction.canonical_mask)
 
 
-def shortened(params: Params, images: Float[Any, "n s s 3"], settings: Settings) -> set[str]:
-    """Returns the networks that may be stored in float16: no output on these images changes by 1e-3 of its range."""
-    half = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float16).astype(jnp.float32), params)
+def shortened(params: Params, images: Float[Any, "n s s 3"], settings: Settings, of: Collection[str] = ()) -> set[str]:
+    """Returns the networks, all or those `of` a list, that may be stored in float16.
+
+    No output on these images changes by 1e-3 of its range.
+    """
+    chosen = {name: params[name] for name in of or params}
+    half = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float16).astype(jnp.float32), chosen)
     changes = jax.device_get(_changes(params, half, jnp.asarray(images), settings=settings))
     return {name for name, change in changes.items() if change <= _LARGEST_CHANGE}
 
 
 @jax.jit
 def _changes(params: Params, rounded: Params, images: jax.Array, *, settings: Settings) -> dict[str, jax.Array]:
-    """Returns the maximum difference of each network's outputs, as a share of their range."""
+    """Returns the maximum difference of a network's outputs, as a share of their range, for each in `rounded`."""
     none = jnp.zeros(6), jnp.zeros(4)
     light = models.lights(params, images, none[1], settings)
     factors = models.depth(params, images, settings), models.views(params, images, none[0], settings), light
@@ -222,9 +226,9 @@ def _changes(params: Params, rounded: Params, images: jax.Array, *, settings: Se
         ("light", lambda p: models.lights(p, images, none[1], settings), 2.0),
         ("encoder", lambda p: models.offsets(p, images, settings), None),
     ):
-        if name not in params:
+        if name not in rounded:
             continue
-        first, second = outputs(params), outputs(rounded)
+        first, second = outputs(params), outputs(params | {name: rounded[name]})
         changes[name] = jnp.max(jnp.abs(first - second)) / (jnp.ptp(first) if scale is None else scale)
     return changes
 
@@ -271,7 +275,7 @@ def with_detail(
         texts = dict(file.metadata)
     like = {name: value for name, value in kept.items() if not name.startswith(_FOLDER)}
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), unflatten_dict(like, sep="/"))
-    short = models.DETAIL in shortened(params | {models.DETAIL: detail}, jnp.asarray(images), settings)
+    short = shortened(params | {models.DETAIL: detail}, jnp.asarray(images), settings, of=[models.DETAIL])
     kind = np.float16 if short else np.float32
     flat = flatten_dict({models.DETAIL: detail}, sep="/")
     kept |= {name: np.ascontiguousarray(value, kind) for name, value in flat.items()}

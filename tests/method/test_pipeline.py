@@ -108,7 +108,7 @@ def _close(parity):
 
 
 def _norm(gradient):
-    return np.sqrt(sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(gradient)))
+    return np.sqrt(sum(float(np.sum(np.square(g))) for g in jax.tree.leaves(jax.device_get(gradient))))
 
 
 def _context(case):
