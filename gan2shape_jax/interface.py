@@ -500,7 +500,7 @@ class Model:
           The reconstruction. With a lifted model, `metrics` has `trust`: how far to trust the shape, as a sentence
           (`verdict`), a `grade`, and in figures; and `dissimilarity`: of this image and the
           model's picture of it. From several images it is that of the one seen most from in front, in the joint shape;
-          `photographs` has each with its view and light.
+          `photographs` has each with its view and light. Where most have 128 pixels a side, so has the joint shape.
 
         Raises:
           ArgumentError: an argument of the wrong type, shape or range (a `ValueError` too).
@@ -519,10 +519,10 @@ class Model:
         if not images or not isinstance(masks, (list, tuple)) or len(masks) != len(images):
             raise ArgumentError("image is a list: it must have an image or more, and mask be a list of as many")
         items = [
-            _item(self.config, image, mask, None, f"{name}-{number}")[0]
+            _item(self.config, image, mask, None, f"{name}-{number}")
             for number, (image, mask) in enumerate(zip(images, masks, strict=True), start=1)
         ]
-        shots = [together.Shot(item.name, self.networks.reconstruct(item)) for item in items]
+        shots = [together.Shot(item.name, self.networks.reconstruct(item), picture=picture) for item, picture in items]
         return together.reconstruct(together.Gathered(together.spread(shots), len(shots)), self.networks, name=name)[0]
 
 

@@ -51,7 +51,7 @@ TRUTH = ("car", "kind", "colour", "view", "light", "harmonics", "key", "fov")
 def described(numbers: list[int], options: argparse.Namespace) -> tuple[dict, dict]:
     """Returns which cars are in the pictures with these numbers and how they are taken, stacked; see `cars`."""
     split = chance.SPLITS.index(options.split)
-    shown = [cars.car(chance.generator(options.seed, split, number, 0)) for number in numbers]
+    shown = [cars.car(chance.generator(options.seed, split, number // options.pictures, 0)) for number in numbers]
     chances = [chance.generator(options.seed, split, number, 1) for number in numbers]
     scenes = [cars.scene(how, yaw=options.yaw) for how in chances]
     return chance.stacked(shown), chance.stacked(scenes)
@@ -62,7 +62,11 @@ def batch(numbers: list[int], options: argparse.Namespace) -> dict[str, np.ndarr
     shown, scenes = described(numbers, options)
     drawn = drawing.draw(shown, scenes, size=options.size, supersample=options.supersample)
     facts = {key: scenes[key] for key in ("jpeg", "view", "fov")} | {key: shown[key] for key in ("kind", "colour")}
-    return {key: np.asarray(value) for key, value in drawn.items()} | facts | {"car": np.array(numbers, np.int32)}
+    return (
+        {key: np.asarray(value) for key, value in drawn.items()}
+        | facts
+        | {"car": np.array(numbers, np.int32) // options.pictures}
+    )
 
 
 def statistics(truth: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -95,6 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", choices=chance.SPLITS, default="train", help="no car is in two pictures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=64, help="pictures")
+    parser.add_argument("--pictures", type=int, default=1, help="pictures of each car")
     parser.add_argument("--size", type=int, choices=tuple(_BATCH), default=64, help="pixels")
     parser.add_argument("--supersample", type=int, choices=(1, 3, 5), default=3, help="samples along a pixel")
     parser.add_argument("--yaw", type=float, default=45.0, help="the greatest, degrees; 0: the canonical view")

@@ -59,7 +59,7 @@ def described(names: list[str], family: str, numbers: list[int], options: argpar
         who = chance.generator(options.seed, split, f, number // options.pictures, 0)
         how = chance.generator(options.seed, split, f, number, 1)
         person = people.person(who, family, names)
-        moved = people.expression(how, family, names)
+        moved = (not options.rigid) * people.expression(how, family, names)
         if options.jaw is not None:
             moved[names.index(people.OPEN[family])] = options.jaw
         person["weights"] = person["weights"] + moved
@@ -115,6 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=64, help="pictures, of both families together")
     parser.add_argument("--pictures", type=int, default=1, help="pictures of each person")
+    parser.add_argument("--rigid", action="store_true", help="no expressions")
     parser.add_argument("--size", type=int, choices=(64, 128, 256), default=64, help="pixels")
     parser.add_argument("--supersample", type=int, choices=(1, 3, 5), default=3, help="samples along a pixel")
     parser.add_argument(

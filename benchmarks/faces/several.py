@@ -11,7 +11,13 @@ mean absolute error, degrees. Without masks, as photographs have none that are s
 
 Own shape, by the mean true depth of the same persons' pictures from in front: a shape less the mean of all persons' is
 compared with the truth less its mean inside the model's mask; the mean correlation, the rank of the right truth among
-all, and how many come first.
+all, and how many come first. With `--halves`, with the shape of as many other pictures of the same person.
+
+    python benchmarks/faces/several.py large --pictures 6 --size 128     # of pictures of 128 pixels or more
+    python benchmarks/cars/render.py --split test --pictures 6 --count 144 --out cars
+    python benchmarks/faces/several.py cars --pictures 6 --model car --masks true
+
+Errors are those at the folder's size, whatever `--size` the fit is given; other numbers are per picture.
 
     python benchmarks/faces/several.py turned --pictures 6 --files
 
@@ -29,11 +35,13 @@ from scipy import ndimage
 
 import gan2shape_jax as g2s
 from gan2shape_jax import program_cache
-from gan2shape_jax.geometry import render
+from gan2shape_jax.geometry import render, resample
+from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import CropBox, crop_to_photo
 from gan2shape_jax.io.bundled import cache
 from gan2shape_jax.io.grabcut import grabcut_mask
 from gan2shape_jax.method import metrics
+from gan2shape_jax.method.joint_refinement import enlarged_camera, enlarged_depth
 from gan2shape_jax.photos import explain, pipeline
 
 
@@ -48,7 +56,7 @@ def _depth(folder: pathlib.Path, name: str, farthest: float) -> np.ndarray:
 
 def _persons(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     with np.load(folder / "truth.npz") as truth:
-        return 2 * truth["person"] + truth["family"], truth["view"]
+        return truth["car"] if "car" in truth else 2 * truth["person"] + truth["family"], truth["view"]
 
 
 def _own_shapes(shapes: np.ndarray, truths: np.ndarray, mask: np.ndarray) -> str:
@@ -59,6 +67,18 @@ def _own_shapes(shapes: np.ndarray, truths: np.ndarray, mask: np.ndarray) -> str
     apart = np.linalg.norm(own[:, None] - true[None], axis=-1)
     rank = 1 + (apart < np.diagonal(apart)[:, None]).sum(axis=1)
     return f"{np.diagonal(products).mean():.2f}, median rank {np.median(rank):.0f}, first {(rank == 1).sum()}"
+
+
+def _shown(folder: pathlib.Path, kind: str, name: str, size: int) -> Image.Image:
+    picture = Image.open(folder / kind / f"{name}.png")
+    return picture if size == picture.width else picture.resize((size, size), Image.Resampling.BOX)
+
+
+def _seen(depth: np.ndarray, views: np.ndarray, camera: Camera) -> np.ndarray:
+    """Returns a canonical depth map as it is seen in views (k, 6), with as many pixels as the camera has."""
+    if len(depth) != camera.image_size:
+        depth = enlarged_depth(depth, camera)
+    return np.asarray(render.warp_depth(np.repeat(depth[None], len(views), 0), views, camera))
 
 
 def _in_crop(depth: np.ndarray, frame: dict, size: int, farthest: float) -> np.ndarray:
@@ -110,6 +130,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=6, help="of each person")
     parser.add_argument("--persons", type=int, default=24)
     parser.add_argument("--masks", choices=("none", "found", "true"), default="none")
+    parser.add_argument("--size", type=int, default=64, help="pixels of the pictures, up to the folder's")
+    parser.add_argument("--model", default="people")
+    parser.add_argument("--halves", action="store_true", help="fit as many other pictures of each as well")
     parser.add_argument("--front", type=pathlib.Path, help="pictures of the same persons from in front")
     parser.add_argument("--files", action="store_true", help="have `g2s.photo` find and frame the faces")
     options = parser.parse_args()
@@ -117,18 +140,27 @@ def main() -> None:
     if options.files:
         _of_files(options)
         return
-    model, finder = g2s.load_model("people"), pipeline.load_photo_model(explain.load_kind("people"), log=print).finder
-    mean_mask = np.asarray(Image.fromarray(finder.mean_mask).resize((64, 64), Image.Resampling.BILINEAR))
+    kind = explain.load_kind(options.model)
+    model, finder = g2s.load_model(options.model), pipeline.load_photo_model(kind, log=print).finder
+    mean_mask = np.asarray(Image.fromarray(finder.mean_mask).resize((options.size,) * 2, Image.Resampling.BILINEAR))
     names, (who, views), camera = _names(options.heads), _persons(options.heads), model.networks.settings.camera
+    at_size = enlarged_camera(camera, Image.open(options.heads / "image" / f"{names[0]}.png").width)
     rows, alone_shapes, shapes, truths = [], [], [], []
-    for person in np.unique(who)[: options.persons]:
-        chosen = np.flatnonzero(who == person)[: options.pictures]
+    others, alone_means, alone_others = [], [], []
+
+    def given(numbers: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Returns the pictures with these numbers and their masks."""
         images, masks = [], []
-        for name in (names[number] for number in chosen):
-            images.append(np.asarray(Image.open(options.heads / "image" / f"{name}.png").convert("RGB")))
-            true = np.asarray(Image.open(options.heads / "mask" / f"{name}.png").convert("L"), np.float32) / 255
+        for name in (names[number] for number in numbers):
+            images.append(np.asarray(_shown(options.heads, "image", name, options.size).convert("RGB")))
+            true = np.asarray(_shown(options.heads, "mask", name, options.size).convert("L"), np.float32) / 255
             found = grabcut_mask(images[-1].astype(np.float32) / 127.5 - 1, mean_mask)
             masks.append({"found": found, "true": true, "none": np.ones_like(true)}[options.masks])
+        return images, masks
+
+    for person in np.unique(who)[: options.persons]:
+        chosen, more = np.split(np.flatnonzero(who == person)[: 2 * options.pictures], [options.pictures])
+        images, masks = given(chosen)
         alone = [model.reconstruct(image) for image in images]
         begun = time.time()
         joint = model.reconstruct(images, mask=masks)
@@ -136,12 +168,9 @@ def main() -> None:
         order = {photograph.name: photograph for photograph in joint.photographs}
         photographs = [order[key] for key in sorted(order, key=lambda key: int(key.rsplit("-", 1)[-1]))]
         seen = np.stack([photograph.seen_from(camera) for photograph in photographs])
-        drawn = np.asarray(render.warp_depth(np.repeat(joint.depth[None], len(seen), 0), seen, camera))
         truth = np.stack([_depth(options.heads, names[number], camera.max_depth) for number in chosen])
-        errors = [
-            metrics.depth_errors(depth, truth, camera)
-            for depth in (np.stack([result.input_depth for result in alone]), drawn)
-        ]
+        drawn = np.concatenate([_seen(result.depth, result.view[None], at_size) for result in alone])
+        errors = [metrics.depth_errors(depth, truth, at_size) for depth in (drawn, _seen(joint.depth, seen, at_size))]
         yaws = [np.stack([result.view[1] for result in alone]), seen[:, 1]]
         off = [np.degrees(np.abs(yaw - views[chosen, 1])).mean() for yaw in yaws]
         facts = joint.metrics["photographs"]
@@ -152,20 +181,28 @@ def main() -> None:
         print(f"{person}: SIDE {rows[-1][0]:.4f} to {rows[-1][2]:.4f}, used {used}, {facts['better']}", flush=True)
         alone_shapes.append(alone[0].depth)
         shapes.append(joint.depth)
+        if options.halves:
+            images, masks = given(more)
+            others.append(model.reconstruct(images, mask=masks).depth)
+            alone_others.append(np.mean([model.reconstruct(image).depth for image in images], axis=0))
+            alone_means.append(np.mean([result.depth for result in alone], axis=0))
         if options.front:
             front, (ids, _) = _names(options.front), _persons(options.front)
             seen_there = np.flatnonzero(ids == person)
             truths.append(np.mean([_depth(options.front, front[k], camera.max_depth) for k in seen_there], axis=0))
     table, family = np.array(rows, float), np.unique(who)[: options.persons] % 2
-    for title, some in (("all", family >= 0), ("first family", family == 0), ("second", family == 1)):
+    families = [("first family", family == 0), ("second", family == 1)] if options.model == "people" else []
+    for title, some in [("all", family >= 0), *families]:
         before, mad, after, mad_after, yaw, yaw_after, seconds, taken = table[some].mean(axis=0)
         worse = (table[some, 2] > table[some, 0]).sum()
         print(f"{title}: SIDE {before:.4f} to {after:.4f}, MAD {mad:.1f} to {mad_after:.1f}, {worse} worse", end=", ")
         print(f"yaw {yaw:.1f} to {yaw_after:.1f}, taken {taken:.0%}, {seconds:.1f} s each")
-    if options.front:
-        mask = alone[0].mask > 0.5
-        for title, found in (("alone", alone_shapes), ("joint", shapes)):
-            print(f"own shape, {title}: correlation {_own_shapes(np.stack(found), np.stack(truths), mask)}")
+    mask, side = alone[0].mask > 0.5, len(alone[0].mask)
+    pairs = [("truth, alone", alone_shapes, truths), ("truth, joint", shapes, truths)] if options.front else []
+    pairs += [("halves, alone", alone_means, alone_others), ("halves, joint", shapes, others)] if options.halves else []
+    for title, *both in pairs:
+        found, against = (np.asarray(resample.resize(np.stack(some)[..., None], side))[..., 0] for some in both)
+        print(f"own shape, {title}: correlation {_own_shapes(found, against, mask)}")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,15 @@ smooth change of what the model makes of the pictures, the views and the sizes. 
 least squares, weighted robustly, in linear light; outlines tell the sides of an object, whose colours say little. A
 size is needed, as crops frame an object with an error of about 5%, which no view explains.
 
+Where the pictures are larger than what a model sees, `refine` goes on from there on a finer grid: coarse to fine.
+
 How stiff the change is follows from how far the views are spread: from in front alone, pictures tell no depth. Whether
 they tell any is judged by pictures that are left out: these get views, sizes and lights, but teach no depth or albedo.
 """
 
+import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,12 +35,16 @@ with epy.lazy_imports():  # importing it takes a while
     from scipy import ndimage
 
 _TOGETHER = 3  # pictures are padded to a multiple of this, so that few numbers of them need a program of their own
-_GRID = 16  # control points a side of the change of depth
+_CELL = 4  # pixels between control points of the change of depth
 _DEPTH_UNIT = 0.01  # scene units that a control point moves by
 _VIEW_UNITS = (0.05, 0.05, 0.05, 0.0005, 0.0005)  # radians and scene units: translations are nearly held, as they drift
 _SIZE_UNIT = 0.05
 _RATE = 0.03  # Adam's, in those units
-_ROUNDS, _ROUNDS_LEFT_OUT = 13, 4  # each of a new visibility, `_SOLVED` times albedo and lights, and `_STEPS` steps
+_ROUNDS, _ROUNDS_LEFT_OUT, _ROUNDS_FINER = (
+    13,
+    4,
+    4,
+)  # each of a new visibility, `_SOLVED` times albedo and lights, and `_STEPS` steps
 _SOLVED, _STEPS, _ALTERNATIONS = 3, 10, 3
 # Weights of the loss, and the variance of the views' directions, in squared degrees, at which the first two are this.
 _SMALL, _SMOOTH, _VARIANCE = 3e-3, 3.0, 750.0
@@ -76,7 +84,8 @@ class _Pictures(NamedTuple):
     distance: Any  # (n, s, s) pixels to the object, `_FARTHEST` at most
     outline: Any  # (n, o, 2) points of the object's outline, pixels
     outlined: Any  # (n, o) whether there are such
-    views: Any  # (n, 6) as the model sees them
+    views: Any  # (n, 6) about
+    sizes: Any  # (n,) about
     masked: Any  # (n,) 1, and 0 where nobody knows where the object ends
     shown: Any  # (n,) 1, and 0 for padding
 
@@ -138,7 +147,7 @@ def reconstruct(
     """
     count = len(views)
     solved = functools.partial(_solved, fit or joint_fit, camera=camera)
-    pictures = _padded(views, images, masks)
+    pictures = _padded(views, np.zeros(count), images, masks)
     known = _Object(start.astype(np.float32), *_regions(region), _covered(start, views, masks, camera))
     used = np.ones(count, bool)
     errors = _left_out(pictures, known, used, solved, symmetric=symmetric)
@@ -164,6 +173,46 @@ def reconstruct(
         spread_deg=float(np.degrees(np.ptp(found.views[:count][used][:, 1]))),
         errors=errors,
     )
+
+
+def refine(
+    joint: Joint,
+    images: Float[np.ndarray, "k s s 3"],
+    masks: Float[np.ndarray, "k s s"],
+    region: Float[np.ndarray, "c c"],
+    camera: Camera,
+    *,
+    symmetric: bool,
+    fit: Callable[..., Any] | None = None,
+) -> Joint:
+    """Goes on with a joint shape on the grid of larger pictures; arguments as for `reconstruct`, whose `region` it is.
+
+    The camera is that of the larger pictures, see `enlarged_camera`, and masks are of their size.
+    """
+    count, size = images.shape[:2]
+    start = enlarged_depth(joint.depth, camera)
+    regions = _regions(np.asarray(resample.resize(jnp.asarray(region)[..., None], size))[..., 0])
+    known = _Object(start, *regions, _covered(start, joint.views, masks, camera))
+    pictures = _padded(joint.views, joint.sizes, images, masks)
+    wish = _wish(pictures, joint.used, free=True, symmetric=symmetric)
+    found = _solved(fit or joint_fit, pictures, known, wish, camera=camera, rounds=_ROUNDS_FINER)
+    views, sizes, lights = (values[:count] for values in (found.views, found.sizes, found.lights))
+    return joint._replace(depth=found.depth, views=views, sizes=sizes, albedo=found.albedo, lights=lights)
+
+
+def enlarged_camera(camera: Camera, size: int) -> Camera:
+    """Returns the camera of the same picture in `size` x `size` pixels, whose outer ones are farther apart."""
+    times = (1 - 1 / size) / (1 - 1 / camera.image_size)
+    fov_deg = 2 * math.degrees(math.atan(times * math.tan(math.radians(camera.fov_deg) / 2)))
+    return dataclasses.replace(camera, image_size=size, fov_deg=fov_deg)
+
+
+def enlarged_depth(depth: Float[np.ndarray, "c c"], camera: Camera) -> Float[np.ndarray, "s s"]:
+    """Returns a depth map with as many pixels as the camera has; only the outermost columns have the border's depth."""
+    own = np.flatnonzero(~np.asarray(on_border(depth.shape[-1])))
+    inside = jnp.asarray(np.pad(depth[:, own], ((0, 0), (own[0], own[0])), mode="edge"))
+    finer = jax.image.resize(inside, (camera.image_size, camera.image_size), "cubic")
+    return np.asarray(blend_border(finer, camera))
 
 
 def _above_others(values: Float[np.ndarray, " k"], of: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
@@ -201,7 +250,10 @@ def _wish(pictures: _Pictures, teaches: Bool[np.ndarray, " k"], *, free: bool, s
 
 
 def _padded(
-    views: Float[np.ndarray, "k 6"], images: Float[np.ndarray, "k s s 3"], masks: Float[np.ndarray, "k s s"]
+    views: Float[np.ndarray, "k 6"],
+    sizes: Float[np.ndarray, " k"],
+    images: Float[np.ndarray, "k s s 3"],
+    masks: Float[np.ndarray, "k s s"],
 ) -> _Pictures:
     count, size = masks.shape[:2]
     inside = masks > 0.5
@@ -219,7 +271,8 @@ def _padded(
     eroded = ndimage.minimum_filter(inside.astype(np.float32), (0, 3, 3)) if count else inside
     colours, shown = images.astype(np.float32) ** lighting.GAMMA, np.ones(count, np.float32)
     masked = _masked(masks).astype(np.float32)
-    rows = [colours, eroded, distance, outline, outlined, views.astype(np.float32), masked, shown]
+    placed = views.astype(np.float32), sizes.astype(np.float32)
+    rows = [colours, eroded, distance, outline, outlined, *placed, masked, shown]
     more = -count % _TOGETHER
     padding = [np.repeat(row[:1], more, axis=0) for row in rows[:-1]] + [np.zeros(more, np.float32)]
     return _Pictures(*map(np.concatenate, zip(rows, padding, strict=True)))
@@ -257,7 +310,8 @@ def joint_fit(pictures: _Pictures, known: _Object, wish: _Wish, *, camera: Camer
     """Fits from the start, in `rounds` rounds; returns what `_Fit` holds."""
     optimiser = optax.adam(_RATE)
     count, size = len(pictures.shown), known.start.shape[0]
-    first = {"depth": jnp.zeros((_GRID, _GRID)), "view": jnp.zeros((count, 5)), "size": jnp.zeros(count)}
+    points = size // _CELL
+    first = {"depth": jnp.zeros((points, points)), "view": jnp.zeros((count, 5)), "size": jnp.zeros(count)}
     albedo = jnp.full((size, size, 3), _FIRST_ALBEDO)
     region = jnp.where(pictures.masked[:, None, None] > 0, known.around, known.region)
     lights = jnp.zeros((count, 9, 3)).at[:, 0].set(1.0)
@@ -316,7 +370,7 @@ def _placed(
     change = jnp.where(wish.halves > 0, (change + change[:, ::-1]) / 2, change) * wish.free
     depth = known.start + _DEPTH_UNIT * jax.image.resize(change, known.start.shape, "cubic")
     moved = jnp.pad(unknown["view"] * jnp.array(_VIEW_UNITS), ((0, 0), (0, 1)))  # nearer or larger: the size says it
-    return blend_border(depth, camera), pictures.views + moved, _SIZE_UNIT * unknown["size"]
+    return blend_border(depth, camera), pictures.views + moved, pictures.sizes + _SIZE_UNIT * unknown["size"]
 
 
 def _places(

@@ -19,17 +19,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from PIL import Image
 
 from gan2shape_jax import program_cache
 from gan2shape_jax.errors import UserError
+from gan2shape_jax.geometry import resample
+from gan2shape_jax.geometry.camera import Camera
+from gan2shape_jax.geometry.crop_box import sample_crop
 from gan2shape_jax.geometry.lighting import apply_shading, normals, shade
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.files import sha256
-from gan2shape_jax.io.image_files import Picture, open_upright
+from gan2shape_jax.io.image_files import Picture, crop_and_resize, open_upright
 from gan2shape_jax.method import joint_refinement
 from gan2shape_jax.method.joint_refinement import Joint
 from gan2shape_jax.method.reconstruction import appearance, scene
-from gan2shape_jax.method.settings import Settings
+from gan2shape_jax.method.settings import Settings, changed
 from gan2shape_jax.photos import judge, pipeline
 from gan2shape_jax.photos.explain import Predictor
 from gan2shape_jax.photos.find import LEAST_SIDE, Subject, find, is_found, subjects_of
@@ -43,6 +47,7 @@ from gan2shape_jax.results.result import Photograph
 MOST = 24  # photographs that a shape is fitted to: more take longer, and tell nothing new
 _ALIKE_DEG = 30.0  # spread of the views below which none is from the side
 _GREY = 3.0  # mean difference of a crop's colours, of 255, below which it is black and white
+_FINER = 128  # pixels of a crop to which a joint shape is refined, if half of its photographs have as many
 _FRAMES = 2 * MOST  # of a video, among which there is a choice
 _joint_fit = program_cache.cached(joint_refinement.joint_fit, static_argnames=("camera", "rounds"))
 _KNOWN = ("file", "alpha")  # sources of masks that somebody made
@@ -120,8 +125,25 @@ class Shot:
 
     name: str
     result: Reconstruction  # what the model alone makes of it
-    source: Source | None = None  # None: an image that is the crop itself
+    source: Source | None = None
     subject: Subject | None = None
+    picture: Image.Image | None = None  # square, an image that is the crop itself, where there is no source
+
+    @property
+    def pixels(self) -> float:
+        """How many pixels a side what it shows has."""
+        if self.subject is not None:
+            return self.subject.box.side
+        return len(self.result.mask) if self.picture is None else self.picture.width
+
+    def crop(self, size: int) -> Float[np.ndarray, "s s 3"]:
+        """Returns the object as the networks' crop frames it, with `size` pixels a side, in [0, 1]."""
+        if self.source is not None and self.subject is not None:
+            crop = sample_crop(np.asarray(self.source.open().picture), self.subject.box, size)
+        else:
+            assert self.picture is not None
+            crop = np.asarray(crop_and_resize(self.picture, None, size))
+        return crop.astype(np.float32) / 255
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -217,7 +239,17 @@ def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple
     shots, config = gathered.shots, predictor.plan.config
     alone = [shot.result for shot in shots]
     like = likeness(alone) if category_of(config.category).detector == "face" else np.ones((len(alone),) * 2)
-    joint = _fitted(shots, _of_others(like), symmetric=any(config.schedule.flip3))
+    symmetric = any(config.schedule.flip3)
+    joint = _fitted(shots, _of_others(like), symmetric=symmetric)
+    settings = predictor.settings
+    pixels = np.median([shot.pixels for shot in itertools.compress(shots, joint.used)])
+    if joint.better and pixels >= _FINER and not config.data.crop:
+        camera = joint_refinement.enlarged_camera(alone[0].camera, _FINER)
+        region, alone = alone[0].mask, [_enlarged(shot, camera) for shot in shots]
+        joint = joint_refinement.refine(
+            joint, *_pictures(shots, alone), region, camera, symmetric=symmetric, fit=_joint_fit
+        )
+        settings = changed(settings, camera=camera)
     different = bool(_of_others(like[np.ix_(joint.used, joint.used)]).mean() < _LIKE)
     angles = np.where(joint.used, np.linalg.norm(joint.views[:, :2], axis=1), np.inf)
     order = sorted(range(len(shots)), key=lambda k: (k != int(np.argmin(angles)), k))
@@ -236,7 +268,7 @@ def reconstruct(gathered: Gathered, predictor: Predictor, *, name: str) -> tuple
         )
         for k in order
     )
-    front, settings = alone[order[0]], predictor.settings
+    front = alone[order[0]]
     view = photographs[0].seen_from(front.camera)
     inputs = joint.depth, front.signed_albedo, view, front.light
     input_depth, picture, valid, canonical = map(np.asarray, _drawn(*map(jnp.asarray, inputs), settings=settings))
@@ -263,23 +295,41 @@ def _of_others(like: Float[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
 
 
 def _fitted(shots: Sequence[Shot], like: Float[np.ndarray, " k"], *, symmetric: bool) -> Joint:
-    """Returns the joint fit to what the model makes of each photograph; of a single one, only that.
-
-    Outlines count in photographs that came with a mask: one that was found misses hair too often.
-    """
+    """Returns the joint fit to what the model makes of each photograph; of a single one, only that."""
     alone = [shot.result for shot in shots]
     start = np.stack([result.depth for result in alone]).mean(axis=0)
     views = np.stack([result.view for result in alone])
     if len(alone) > 1:
-        images, masks = (np.stack([getattr(result, key) for result in alone]) for key in ("image", "input_mask"))
-        masks[[shot.subject is not None and shot.subject.mask_source not in _KNOWN for shot in shots]] = 1
-        region, camera = alone[0].mask, alone[0].camera
-        known = start, views, images, masks, region, camera
+        known = start, views, *_pictures(shots, alone), alone[0].mask, alone[0].camera
         return joint_refinement.reconstruct(*known, symmetric=symmetric, likeness=like, fit=_joint_fit)
     light = np.zeros((1, 9, 3), np.float32)
     light[:, 0] = 1
     albedo, unknown = alone[0].albedo, np.full((1, 2), np.nan, np.float32)
     return Joint(start, views, np.zeros(1, np.float32), albedo, light, np.ones(1, bool), False, 0.0, unknown)
+
+
+def _pictures(
+    shots: Sequence[Shot], alone: Sequence[Reconstruction]
+) -> tuple[Float[np.ndarray, "k s s 3"], Float[np.ndarray, "k s s"]]:
+    """Returns photographs and masks for a joint fit.
+
+    Outlines count in photographs that came with a mask: one that was found misses hair too often.
+    """
+    images, masks = (np.stack([getattr(result, key) for result in alone]) for key in ("image", "input_mask"))
+    masks[[shot.subject is not None and shot.subject.mask_source not in _KNOWN for shot in shots]] = 1
+    return images, masks
+
+
+def _enlarged(shot: Shot, camera: Camera) -> Reconstruction:
+    """Returns what the model makes of a photograph with more pixels, of which only those of the photograph are new."""
+    result, larger = shot.result, dict[str, Any]()
+    for name in ("mask", "input_mask", "uncertainty", "signed_albedo", "canonical", "reconstruction", "gan_image"):
+        if (values := getattr(result, name)) is not None:
+            larger[name] = resample.resize(values.reshape(*values.shape[:2], -1), camera.image_size).squeeze()
+    for name in ("depth", "input_depth"):
+        larger[name] = joint_refinement.enlarged_depth(getattr(result, name), camera)
+    picture = 2 * shot.crop(camera.image_size) - 1
+    return dataclasses.replace(result, camera=camera, signed_image=picture, true_depth=None, **larger)
 
 
 @program_cache.jit

@@ -91,7 +91,7 @@ def test_outlines_are_where_masks_end_inside_the_picture():
     masks[0, 10:, 8:20] = 1
     masks[1] = 1
     images = np.zeros((2, _SIDE, _SIDE, 3), np.float32)
-    pictures = joint_refinement._padded(_views(0, 20), images, masks)
+    pictures = joint_refinement._padded(_views(0, 20), np.zeros(2), images, masks)
     assert pictures.shown.tolist() == [1, 1, 0] and pictures.masked.tolist() == [1, 0, 1]
     assert pictures.outlined[:, 0].tolist() == [1, 0, 1]
     x, y = pictures.outline[0].T
@@ -107,30 +107,44 @@ def test_halves_share_an_albedo_except_where_both_are_seen_and_differ():
     assert alike[0, 0] < 0.01 and 0.9 < alike[1, 1] < 1 and alike[2, 0] > 0.99 and alike[3, 0] == 1
 
 
-@pytest.mark.heavy
-def test_pictures_from_the_sides_tell_a_nose_that_the_start_lacks():
-    # A ridge in the middle that the start does not have, with colours all over, in three lights.
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[-1 : 1 : _SIDE * 1j, -1 : 1 : _SIDE * 1j].astype(np.float32)
-    start = np.asarray(blend_border(1.04 - 0.06 * np.clip(1 - x**2 - 0.5 * y**2, 0, 1), _CAMERA), np.float32)
+def test_an_enlarged_depth_map_is_of_the_same_surface():
+    larger = joint_refinement.enlarged_camera(_CAMERA, 3 * _SIDE)
+    # What three pixels show together is what the one pixel shows that they are of.
+    np.testing.assert_allclose(larger.focal_length, 3 * _CAMERA.focal_length, rtol=1e-6)
+    depth = np.asarray(blend_border(1 + 0.0005 * np.mgrid[:_SIDE, :_SIDE][0].astype(np.float32), _CAMERA))
+    enlarged = joint_refinement.enlarged_depth(depth, larger)
+    middle = enlarged[1 + 3 * 5 : -15 : 3, 1 + 3 * 5 : -15 : 3]
+    np.testing.assert_allclose(middle, depth[5:-5, 5:-5], atol=1e-6)
+    border = enlarged > 1.02  # no wider than in any picture, and without waves beside it
+    assert border.all(axis=0).sum() == 4 and border.any(axis=0).sum() == 4
+
+
+def _ridge(camera):
+    """Returns a dome, the same with a ridge in its middle, views, albedo, and its pictures in five lights."""
+    rng, side = np.random.default_rng(0), camera.image_size
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j].astype(np.float32)
+    start = np.asarray(blend_border(1.04 - 0.06 * np.clip(1 - x**2 - 0.5 * y**2, 0, 1), camera), np.float32)
     truth = start - 0.02 * np.exp(-(x**2) / 0.06 - y**2 / 0.2)
     views = _views(-35, -15, 0, 20, 35)
-    albedo = np.clip(0.4 + 0.3 * rng.normal(size=(_SIDE, _SIDE, 3)), 0.05, 0.9)
+    albedo = np.clip(0.4 + 0.3 * rng.normal(size=(side, side, 3)), 0.05, 0.9)
     albedo = ((albedo + albedo[:, ::-1]) / 2).astype(np.float32)
     images = []
     for view in views:
-        depth = np.asarray(render.warp_depth(truth[None], view[None], _CAMERA))
-        grid = camera_lib.inverse_warped_grid(depth, view[None], _CAMERA)
-        shading = np.asarray(lighting.harmonics(lighting.normals(truth, _CAMERA))) @ np.array(
+        depth = np.asarray(render.warp_depth(truth[None], view[None], camera))
+        grid = camera_lib.inverse_warped_grid(depth, view[None], camera)
+        shading = np.asarray(lighting.harmonics(lighting.normals(truth, camera))) @ np.array(
             [0.5, *rng.normal(0, 0.15, 2), 0.3, 0, 0, 0, 0, 0], np.float32
         )
         lit = (albedo * np.maximum(shading, 0.02)[..., None])[None]
         images.append(np.asarray(resample.grid_sample(lit, grid))[0])
-    images = np.clip(np.stack(images), 0, 1) ** (1 / 2.2)
+    return start, truth, views, albedo, (np.clip(np.stack(images), 0, 1) ** (1 / 2.2)).astype(np.float32)
+
+
+@pytest.mark.heavy
+def test_pictures_from_the_sides_tell_a_nose_that_the_start_lacks():
+    start, truth, views, albedo, images = _ridge(_CAMERA)
     masks = np.ones(images.shape[:3], np.float32)
-    joint = joint_refinement.reconstruct(
-        start, views, images.astype(np.float32), masks, _REGION, _CAMERA, symmetric=True
-    )
+    joint = joint_refinement.reconstruct(start, views, images, masks, _REGION, _CAMERA, symmetric=True)
     middle = np.s_[8:24, 8:24]
 
     def error(depth):
@@ -141,3 +155,24 @@ def test_pictures_from_the_sides_tell_a_nose_that_the_start_lacks():
     assert np.degrees(np.abs(joint.views - views)[:, :2]).max() < 2
     # Of the noise that is the albedo, what is finer than pixels is lost in drawing.
     assert np.corrcoef(joint.albedo[middle].ravel(), albedo[middle].ravel())[0, 1] > 0.8
+
+
+@pytest.mark.heavy
+def test_larger_pictures_refine_what_smaller_ones_told():
+    camera = joint_refinement.enlarged_camera(_CAMERA, 2 * _SIDE)
+    start, truth, views, _, images = _ridge(camera)
+    small = np.asarray(resample.resize(start[..., None], _SIDE))[..., 0]
+    sizes, lights = np.full(5, 0.01, np.float32), np.zeros((5, 9, 3), np.float32)
+    albedo, errors = np.ones((_SIDE, _SIDE, 3), np.float32), np.zeros((5, 2), np.float32)
+    told = joint_refinement.Joint(small, views, sizes, albedo, lights, np.ones(5, bool), True, 70.0, errors)
+    masks = np.ones(images.shape[:3], np.float32)
+    joint = joint_refinement.refine(told, images, masks, _REGION, camera, symmetric=True)
+    middle = np.s_[16:48, 16:48]
+
+    def error(depth):
+        return np.std((depth - truth)[middle])
+
+    assert joint.depth.shape == truth.shape and joint.albedo.shape == (*truth.shape, 3) and joint.better
+    assert error(joint.depth) < 0.6 * error(start)
+    assert np.ptp(joint.sizes) < 0.01  # a size of all is hardly told from a relief
+    assert np.degrees(np.abs(joint.views - views)[:, :2]).max() < 2

@@ -1,5 +1,6 @@
 """Several photographs of one object: which are used, what is told of the others, and what the one result has."""
 
+import dataclasses
 import types
 from unittest import mock
 
@@ -143,7 +144,8 @@ def test_of_too_many_sharp_ones_are_used_evenly_over_the_views(photographs):
 def fitted(monkeypatch):
     """Returns a function that makes a result of shots, by a fit that answers as told."""
     settings = types.SimpleNamespace()
-    config = types.SimpleNamespace(category="face", schedule=types.SimpleNamespace(flip3=(False, True)))
+    data, schedule = types.SimpleNamespace(crop=None), types.SimpleNamespace(flip3=(False, True))
+    config = types.SimpleNamespace(category="face", schedule=schedule, data=data)
     grader = types.SimpleNamespace(record=None)
     predictor = mock.Mock(spec=Predictor, plan=types.SimpleNamespace(config=config), settings=settings, grader=grader)
 
@@ -185,6 +187,31 @@ def test_the_result_is_that_of_the_photograph_from_in_front_in_the_joint_shape(f
     np.testing.assert_array_equal(result.view, result.photographs[0].seen_from(result.camera))
     assert result.view[5] == pytest.approx(np.exp(-0.05) - 1, abs=1e-6) and result.name == "me"
     assert result.photographs[1].errors == pytest.approx((0.4, 0.3))
+
+
+def test_photographs_with_more_pixels_refine_the_joint_shape_at_these(fitted, monkeypatch):
+    given, side = [], together._FINER
+
+    def refine(joint, images, masks, region, camera, *, symmetric, fit):
+        given.append((images, masks, region, camera))
+        return joint._replace(depth=np.full((side, side), 1.02, np.float32))
+
+    monkeypatch.setattr(together.joint_refinement, "refine", refine)
+    monkeypatch.setattr(together, "changed", lambda settings, camera: settings)
+
+    def shots(sides):
+        grey = [Image.new("RGB", (one, one), (200, 0, 0)) for one in sides]
+        return [dataclasses.replace(_shot(f"p{k}", 25 * k), picture=one) for k, one in enumerate(grey)]
+
+    result, order, _ = fitted(shots([side, 2 * side, 40]))  # most have them
+    (images, masks, region, camera) = given.pop()
+    assert images.shape == (3, side, side, 3) and masks.shape == (3, side, side) and region.shape == (_SIDE, _SIDE)
+    np.testing.assert_allclose(images[:, 5, 5], 3 * [[200 / 255, 0, 0]], rtol=1e-6)
+    assert result.camera == camera and result.depth.shape == result.mask.shape == (side, side)
+    assert result.signed_albedo.shape == (side, side, 3) and result.photographs[1].signed_image.shape == (side, side, 3)
+    assert order == ["p0", "p1", "p2"]
+    assert len(fitted(shots([side, 40, 40]))[0].depth) == len(fitted(shots([side] * 3), better=False)[0].depth) == _SIDE
+    assert not given
 
 
 def test_the_verdict_says_what_the_photographs_gave(fitted):
