@@ -77,7 +77,9 @@ def landmark_vertices(family: dict) -> list[np.ndarray]:
 
 def _heads(folder: pathlib.Path, count: int, *, behind: bool) -> dict[str, np.ndarray]:
     """Draws heads (n, s, s, 4), the landmarks of which mean nothing from behind; every other batch as portraits are."""
-    options = argparse.Namespace(seed=0, split="train", pictures=1, yaw=25.0, fov=None, frame=_FRAME, jaw=None)
+    options = argparse.Namespace(
+        seed=0, split="train", pictures=1, yaw=25.0, fov=None, frame=_FRAME, jaw=None, rigid=False
+    )
     camera, together = Camera(image_size=_SIDE), 8
     pictures, places = [], []
     for name, family in render.heads(folder).items():
