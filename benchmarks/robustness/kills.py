@@ -24,6 +24,9 @@ import sys
 import tempfile
 import time
 
+import numpy as np
+from PIL import Image
+
 from gan2shape_jax.main import main as run_command
 
 _LOADED_S = 0.5  # until Python has loaded the program
@@ -70,11 +73,20 @@ _OF_MODE = {
         "lift.masks": "none",
     },
 }
+_TRAIN_GAN = (
+    "--size 16 --channels 8 --base 64 --style-width 8 --batch 4 --features none --every 80 --images 320".split()
+)
+_MODES = (*_OF_MODE, "train-gan")
 
 
 def command(mode: str, folder: pathlib.Path) -> list[str]:
-    """Returns the arguments of a tiny run in `folder/run`: of two images, whose list it writes, or a lift."""
+    """Returns the arguments of a tiny run in `folder/run`, whose input it writes: of images, a lift, or a GAN."""
     folder.mkdir(parents=True, exist_ok=True)
+    if mode == "train-gan":
+        (photos := folder / "photos").mkdir(exist_ok=True)
+        for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)):
+            Image.fromarray(pixels).save(photos / f"{number:02d}.png")
+        return [mode, str(photos), "--out", str(folder / "run"), *_TRAIN_GAN]
     listed = folder / "names.txt"
     listed.write_text("".join(f"{name}.png\n" for name in _NAMES))
     fields = _TINY | _OF_MODE[mode] | {"workdir": folder / "run", "data.image_list": listed}
@@ -82,7 +94,10 @@ def command(mode: str, folder: pathlib.Path) -> list[str]:
 
 
 def results(run: pathlib.Path) -> dict[str, bytes]:
-    """Returns every file of every results folder of a run, or a lift's networks, by path within the run's folder."""
+    """Returns every file of every results folder, a lift's networks, or a GAN with its samples, by path in the run."""
+    if (run / "gan.safetensors").exists():
+        files = [run / "gan.safetensors", run / "history.csv", *sorted((run / "samples").iterdir())]
+        return {path.name: path.read_bytes() for path in files}
     if (run / "model.safetensors").exists():
         return {name: (run / name).read_bytes() for name in _LIFTED}
     folders = [path.parent for path in run.rglob("result.json")]
@@ -158,7 +173,7 @@ def work(mode: str, folder: pathlib.Path, options: argparse.Namespace) -> list[d
 def table(outcomes: list[dict]) -> str:
     """Returns a table: kills, how many reached the same result, and how long the slowest took to exit."""
     lines = ["| mode | kills | same end | finished before | longest to end, s |", "|---|---:|---:|---:|---:|"]
-    for mode in _OF_MODE:
+    for mode in _MODES:
         if every := [outcome for outcome in outcomes if outcome["mode"] == mode]:
             good, done = (
                 sum(outcome["good"] for outcome in every),
@@ -171,7 +186,7 @@ def table(outcomes: list[dict]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--modes", nargs="+", choices=_OF_MODE, default=list(_OF_MODE))
+    parser.add_argument("--modes", nargs="+", choices=_MODES, default=list(_MODES))
     parser.add_argument("--kills", type=int, default=10, help="in each mode")
     parser.add_argument("--signal", choices=("KILL", "INT"), default="KILL")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")

@@ -20,6 +20,7 @@ from gan2shape_jax.errors import UserError, exit_code, install, one_line, printa
 from gan2shape_jax.io import output_folders
 from gan2shape_jax.io.bundled import GAN, weights_file
 from gan2shape_jax.io.files import clear_leftovers, sha256
+from gan2shape_jax.plan.runtime import keep_programs
 from gan2shape_jax.run.lock import hold
 
 _SIZES = tuple(2**n for n in range(3, 11))
@@ -100,6 +101,7 @@ def _add(group: Any, kind: Any, name: str, low: float, high: float, default: Any
 
 
 def _run(options: argparse.Namespace) -> None:
+    keep_programs("")  # one that is continued does not compile again
     training = _training_of(options)
     with hold(options.out, output_folders.GAN, option="--out"):
         clear_leftovers(options.out)
