@@ -203,7 +203,8 @@ def shortened(params: Params, images: Float[Any, "n s s 3"], settings: Settings,
     No output on these images changes by 1e-3 of its range.
     """
     chosen = {name: params[name] for name in of or params}
-    half = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float16).astype(jnp.float32), chosen)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and changes too much
+        half = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float16).astype(np.float32), chosen)
     changes = jax.device_get(_changes(params, half, jnp.asarray(images), settings=settings))
     return {name for name, change in changes.items() if change <= _LARGEST_CHANGE}
 
