@@ -205,7 +205,14 @@ def solid_bytes(mesh: trimesh.Trimesh, ending: str) -> bytes:
 
 def _texture(words: Sequence[str]) -> None:
     """Writes the textures and meshes that the words ask for and prints a summary; raises `UserError`."""
-    options = _texture_parser().parse_args(words)
+    about = "Writes a saved result with the texture of its photo, at the photo's own resolution."
+    parser = _photo_parser("texture", about, _TEXTURE_EPILOG)
+    texels = option_types.whole("--size", 256, LARGEST_TEXTURE, "texels")
+    about = "most texels a side; fewer if the photo has fewer (default: 2048; 4096 take 4 GB of memory)"
+    parser.add_argument("--size", type=texels, default=2048, help=about)
+    about = "fill what the photo does not show from the other half, mirrored (default: where objects are symmetric)"
+    parser.add_argument("--mirror", action=argparse.BooleanOptionalAction, help=about)
+    options = parser.parse_args(words)
     result, photo, seen_box = _seen(options)
     mirror, configuration = options.mirror, options.result / "config.json"
     if mirror is None:  # where nothing is known, objects are symmetric
@@ -264,17 +271,6 @@ def _seen(options: argparse.Namespace) -> tuple[Reconstruction, np.ndarray, Crop
     if box.side < result.camera.image_size:
         warnings.warn(f"{path} has only {box.side:g} pixels for the result: expect no finer texture", stacklevel=2)
     return result, photo, seen_box
-
-
-def _texture_parser() -> argparse.ArgumentParser:
-    about = "Writes a saved result with the texture of its photo, at the photo's own resolution."
-    parser = _photo_parser("texture", about, _TEXTURE_EPILOG)
-    size = option_types.whole("--size", 256, LARGEST_TEXTURE, "texels")
-    about = "most texels a side; fewer if the photo has fewer (default: 2048; 4096 take 4 GB of memory)"
-    parser.add_argument("--size", type=size, default=2048, help=about)
-    about = "fill what the photo does not show from the other half, mirrored (default: where objects are symmetric)"
-    parser.add_argument("--mirror", action=argparse.BooleanOptionalAction, help=about)
-    return parser
 
 
 def _photo_parser(kind: str, about: str, epilog: str) -> argparse.ArgumentParser:
