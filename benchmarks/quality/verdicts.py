@@ -17,8 +17,10 @@ logarithm on the severities of `photos.judge.MEASURES`, with its interval; and t
 canonical frame, and the mean shape, of heads as they are framed in HEADS.
 
 `tell` prints, for each kind of change, how many photos were found, their grades, how many keep the grade of the
-unchanged photo; and where truth is known the area under the curve of risk over coverage, by the SIDE to expect, beside
-that of chance and of an oracle, and how often the interval holds.
+unchanged photo; how many front views are wrong (of photographs: unlike that of the unchanged one), how many of these
+are trusted, and of the others not; and where truth is known the area under the curve of risk over coverage, by the SIDE
+to expect, beside that of chance and of an oracle, and how often the interval holds. Front views of HEADS are compared
+with FRONTS, the same heads rendered with `--yaw 0`.
 
 `uncertainty` prints how many pixels of framed heads have an error within the uncertainty of their depth.
 """
@@ -67,6 +69,7 @@ _LUMA = np.array((0.299, 0.587, 0.114))
 _RIDGE, _FOLDS = 1.0, 8
 _SOFT = 2 / 128  # of a side: the usual error is blurred by this much
 _SHARE = 0.8  # of pixels within the uncertainty
+_WRONG = 0.3  # `front_error` from which a front view is wrong: half the mean of heads turned by 50 to 75 degrees
 
 
 def changed(photo: np.ndarray, change: str, eyes: float, marks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -195,7 +198,10 @@ def _covered_by(what: str, photo: np.ndarray, marks: np.ndarray, rng: np.random.
             level = eyes + rng.choice((-0.45, 0.6)) * down
             colour = skin if rng.random() < 0.5 else rng.uniform(30, 220, 3)
             tilt = rng.uniform(-0.4, 0.4) * down
-            line(canvas, level - 2.5 * across - tilt, level + 2.5 * across + tilt, colour, 0.7 * np.linalg.norm(down))
+            for k, shade in enumerate((0.75, 0.95, 1.05, 1.0, 0.85)):  # it is round
+                along, aside = 2.5 * across + tilt, 0.14 * (k - 2) * down
+                width = 0.16 * float(np.linalg.norm(down))
+                line(canvas, level + aside - along, level + aside + along, shade * np.asarray(colour), width)
         else:  # hair, in strands that hang over one side
             for share in np.linspace(0.1, 0.9, 14):
                 top = eyes + side * (share - 0.2) * across - 1.1 * down
@@ -490,6 +496,14 @@ def _tell(options: argparse.Namespace) -> None:
         shares = [np.mean([row["grade"] in grades for row in some]) for grades in groups]
         shares.append(np.mean([row["grade"] == plain[file, row["name"]] for row in some]))
         table.add_row(pathlib.Path(file).stem, change, str(len(some)), *(f"{share:.1%}" for share in shares))
+    console.print(table)
+    table = Table("photos", "change", "front views", "error", "wrong", "wrong, trusted", "right", "right, not trusted")
+    for file, change in dict.fromkeys((row["file"], row["change"]) for row in rows if "front" in row):
+        some = [row for row in rows if (row["file"], row["change"]) == (file, change) and "front" in row]
+        wrong, right = ([row for row in some if (row["front"] >= _WRONG) is one] for one in (True, False))
+        kept, lost = (sum(row["grade"] == "trust" for row in wrong), sum(row["grade"] != "trust" for row in right))
+        told = (len(some), f"{np.mean([row['front'] for row in some]):.2f}", len(wrong), kept, len(right), lost)
+        table.add_row(pathlib.Path(file).stem, change, *map(str, told))
     console.print(table)
     known = [row for row in rows if np.isfinite(row.get("side", np.nan))]
     sets = {"all": known, "as they are": [row for row in known if row["change"] == "none"]}

@@ -121,8 +121,10 @@ def reconstruct_ungraded(
         if example.landmarks is not None:
             landmarks, lighter = np.asarray(example.landmarks), judge.brightness(picture, np.asarray(published), seen)
             shown = {"mouth": judge.mouth(picture, landmarks, seen), "eyes": judge.eyes(lighter, landmarks, seen)}
-            shown["open_mouth"] = judge.open_mouth(picture, np.asarray(published), landmarks, seen)
+            compared = picture, np.asarray(published), landmarks, seen
+            shown["open_mouth"] = judge.open_mouth(*compared)
             shown["unevenness"] = float(lighter[seen].std()) if seen.any() else np.nan
+            shown["hidden"] = judge.hidden(*compared, shown["unevenness"])
             metrics |= {name: value for name, value in shown.items() if np.isfinite(value)}
         if grader.record is not None:
             mean = grader.record.mean_depth

@@ -45,6 +45,10 @@ PART = 3  # pixels to either side of those that the brightness of a part of the 
 EYE = 0.2  # standard deviation of where an eye is, of the distance of the eyes
 MOUTH_WIDE, MOUTH_HIGH = 0.42, 0.19  # standard deviations of where it is: of its width, and of how far eyes are above
 
+# Bands of brows, nose and forehead: how far below the eyes, of how far the mouth is, and standard deviations of where
+# they are, of the distance of the eyes to either side and of that of eyes and mouth up and down. The first two count by
+# themselves as well.
+BANDS = ((-0.32, 0.5, 0.1), (0.6, 0.55, 0.12), (-0.55, 0.4, 0.1))
 OPENS = 0.2, -0.1, 0.3  # where a mouth opens: its widths to either side, and of how far eyes are above, down to below
 DARK = 20  # percentile of luma there that is compared: an open mouth is dark, lips and teeth are not
 
@@ -102,8 +106,7 @@ def dissimilarity(
     It is 1 - NCC, one minus the normalised cross-correlation of luma, from which the mean of each pixel's surroundings
     is subtracted before: neither light, gain, contrast nor colour decide, but where eyes, nose and mouth are.
     """
-    around = max(1, round(AROUND * len(picture) / SIDE))
-    there, other = (_detail(values @ np.array(LUMA), inside, around)[inside] for values in (picture, reconstruction))
+    there, other = (_luma_detail(values, inside)[inside] for values in (picture, reconstruction))
     return 1.0 - float(np.sum(there * other) / max(np.sqrt(np.sum(there**2) * np.sum(other**2)), 1e-9))
 
 
@@ -123,17 +126,55 @@ def mouth(
     """
     if not np.isfinite(landmarks).all():
         return float("nan")
-    side = len(picture)
-    detail = _detail(picture @ np.array(LUMA), inside, max(1, round(AROUND * side / SIDE)))
-    (x, y), (_, eyes) = landmarks[3:].mean(0), landmarks[:2].mean(0)
-    wide = max(MOUTH_WIDE * abs(landmarks[4, 0] - landmarks[3, 0]), 1.0)
-    high = max(MOUTH_HIGH * abs(y - eyes), 1.0)
-    rows, columns = np.mgrid[:side, :side]
-    weight = inside * np.exp(-((columns - x) ** 2) / (2 * wide**2) - (rows - y) ** 2 / (2 * high**2))
+    place, eyes = landmarks[3:].mean(0), landmarks[:2].mean(0)
+    wide = MOUTH_WIDE * abs(landmarks[4, 0] - landmarks[3, 0])
+    return _scatter(_luma_detail(picture, inside), place, wide, MOUTH_HIGH * abs(place[1] - eyes[1]), inside)
+
+
+def _scatter(
+    detail: Float[np.ndarray, "s s"],
+    place: Float[np.ndarray, "2"],
+    wide: float,
+    high: float,
+    inside: Bool[np.ndarray, "s s"],
+) -> float:
+    """Returns the standard deviation of detail around a place, over the root mean square of it inside; NaN without.
+
+    `wide` and `high` are the standard deviations, in pixels, of the Gaussian that weights it.
+    """
+    if not inside.any():
+        return float("nan")
+    rows, columns = np.mgrid[: len(detail), : len(detail)]
+    across, down = (columns - place[0]) / max(wide, 1.0), (rows - place[1]) / max(high, 1.0)
+    weight = inside * np.exp(-(across**2) / 2 - down**2 / 2)
     total = max(float(weight.sum()), 1e-9)
     mean = float((weight * detail).sum()) / total
     there = float((weight * np.square(detail - mean)).sum()) / total
-    return float(np.sqrt(there / max(float(np.square(detail[inside]).mean()), 1e-9))) if inside.any() else float("nan")
+    return float(np.sqrt(there / max(float(np.square(detail[inside]).mean()), 1e-9)))
+
+
+def hidden(
+    picture: Float[np.ndarray, "s s 3"],
+    reconstruction: Float[np.ndarray, "s s 3"],
+    landmarks: Float[np.ndarray, "5 2"],
+    inside: Bool[np.ndarray, "s s"],
+    unevenness: float,
+) -> float:
+    """Returns how much looks hidden of a face: its unevenness, the more the less there is to see of its features.
+
+    What is least counts: of brows and nose, as of `mouth`, and of brows, nose and forehead beside the same in the
+    model's picture. An arm is smooth where these are. NaN without landmarks.
+    """
+    if not np.isfinite(landmarks).all():
+        return float("nan")
+    eyes, down = landmarks[:2].mean(0), landmarks[3:].mean(0) - landmarks[:2].mean(0)
+    apart, far = (float(np.hypot(*along)) for along in (landmarks[1] - landmarks[0], down))
+    own, models = (
+        [_scatter(detail, eyes + below * down, wide * apart, high * far, inside) for below, wide, high in BANDS]
+        for detail in (_luma_detail(picture, inside), _luma_detail(reconstruction, inside))
+    )
+    beside = min(seen / max(drawn, 0.1) for seen, drawn in zip(own, models, strict=True))
+    return unevenness / max(min(own[:2]) * beside, 1e-3)
 
 
 def open_mouth(
@@ -202,6 +243,10 @@ def eyes(
     return -float((weight * lighter).sum() / max(float(weight.sum()), 1e-9))
 
 
+def _luma_detail(picture: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    return _detail(picture @ np.array(LUMA), inside, max(1, round(AROUND * len(picture) / SIDE)))
+
+
 def _detail(luma: np.ndarray, inside: np.ndarray, around: int) -> np.ndarray:
     """Returns luma less the mean of the object's pixels in the square around each pixel."""
     count = np.maximum(_summed(inside.astype(np.float64), around), 1)
@@ -260,6 +305,7 @@ MEASURES: Mapping[str, Measure] = {
     "open_mouth": Measure(0.15, 0.6, 0.25, None, "its mouth is open, and the model's is closed", unless="mouth"),
     "eyes": Measure(0.06, 0.3, 0.18, None, "its eyes are covered"),
     "unevenness": Measure(0.15, 0.4, 0.23, None, "part of it is as if covered, or in deep shadow", unless="eyes"),
+    "hidden": Measure(0.3, 1.0, 0.44, None, "its brows, nose or forehead are hardly seen", unless="unevenness"),
     "shape_distance": Measure(
         0.05, 0.16, 0.08, None, "its shape is unlike a usual {kind}'s, as where hair covers an eye", unless="eyes"
     ),
@@ -287,7 +333,7 @@ class SideModel:
         return float(np.exp(self.weights[0] + np.dot(self.weights[1:].astype(np.float64), severities)))
 
 
-_OF_METRICS = ("mouth", "open_mouth", "eyes", "unevenness", "shape_distance", "dissimilarity")
+_OF_METRICS = ("mouth", "open_mouth", "eyes", "unevenness", "hidden", "shape_distance", "dissimilarity")
 
 
 def measured(assessment: Assessment, view: Float[np.ndarray, "6"], metrics: Mapping[str, Any]) -> dict[str, float]:

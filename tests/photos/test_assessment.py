@@ -122,6 +122,15 @@ def test_what_covers_a_face_is_darker_or_lighter_than_the_models_picture_of_it(p
     assert np.isnan(judge.eyes(face[..., 0], np.full((5, 2), np.nan), inside))
     assert not judge.brightness(face, face, np.zeros_like(inside)).any()
 
+    def hidden(image):  # as uneven, an arm hides brows and forehead, and a brighter cheek nothing
+        return judge.hidden(image, face, landmarks, inside, unevenness=0.15)
+
+    cheek = face + 0.3 * (np.arange(size)[:, None, None] > 0.6 * size)
+    assert hidden(arm) > judge.MEASURES["hidden"].doubt > 2 * hidden(cheek) and hidden(face) < hidden(arm) / 3
+    assert hidden(0.6 * arm - 0.4) == pytest.approx(hidden(arm), rel=1e-6)
+    assert np.isnan(judge.hidden(face, face, np.full((5, 2), np.nan), inside, 0.1))
+    assert np.isnan(judge.hidden(face, face, landmarks, np.zeros_like(inside), 0.1))
+
 
 @pytest.mark.parametrize("size", [64, 128])
 def test_an_open_mouth_is_darker_than_the_models(picture, size):

@@ -116,11 +116,11 @@ def test_a_second_look_lowers_the_score_of_what_fits_no_face():
 def test_measures_of_a_result():
     assessment = Assessment(0.9, 120.0, 0.1, 200.0, 0.5, 0.6)
     view = np.radians([-10, 30, 5, 0, 0, 0])
-    metrics = {"landmark_error": 0.02, "mouth": 0.9, "open_mouth": 0.05, "eyes": 0.1, "unevenness": 0.2}
+    metrics = {"landmark_error": 0.02, "mouth": 0.9, "open_mouth": 0.05, "eyes": 0.1, "unevenness": 0.2, "hidden": 0.3}
     metrics |= {"shape_distance": 0.02, "dissimilarity": 0.4}
     measured = judge.measured(assessment, view, metrics)
     assert list(measured) == list(MEASURES)
-    expected = [0.1, 0.02, 30, 10, 120, 0.6, 0.1, 0.9, 0.05, 0.1, 0.2, 0.02, 0.4, 200, 0.5]
+    expected = [0.1, 0.02, 30, 10, 120, 0.6, 0.1, 0.9, 0.05, 0.1, 0.2, 0.3, 0.02, 0.4, 200, 0.5]
     np.testing.assert_allclose([*measured.values()], expected, rtol=1e-6)
     assert math.isnan(judge.measured(assessment, view, {})["landmark_residual"])  # the model knows of no landmarks
     lost = judge.measured(assessment, view, {"landmark_error": None, "dissimilarity": 0.4})

@@ -166,7 +166,7 @@ def browser_constants() -> dict[str, Any]:
         | _named(detector, "apart sure"),
         "exposure": luma | _named(detector, "dim fair light most_gain"),
         "assessment": luma
-        | _named(judge, "near far low high around core part eye opens dark")
+        | _named(judge, "near far low high around core part eye bands opens dark")
         | {"mouth": {"wide": judge.MOUTH_WIDE, "high": judge.MOUTH_HIGH}},
         "landmarks": _named(landmark_pose, "landmark guess more_of_yaw size outlier largest_turn steps"),
         "surface": _named(surface, "rings wall slope least_front clear fade"),

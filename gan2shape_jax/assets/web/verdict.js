@@ -40,12 +40,16 @@ export function dissimilarity(picture, reconstruction, inside, by) {
 
 /** Returns how much there is to see where the mouth of a picture's (RGB) face is; `landmarks` are pixels of it. */
 export function mouth(picture, landmarks, inside, by) {
-  const side = Math.sqrt(inside.length);
-  const seen = detail(lumaOf(picture, by), inside, by.around);
   const [left, right, , low, high] = landmarks;
   const [x, y] = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
-  const wide = Math.max(by.mouth.wide * Math.abs(high[0] - low[0]), 1);
-  const tall = Math.max(by.mouth.high * Math.abs(y - (left[1] + right[1]) / 2), 1);
+  const tall = by.mouth.high * Math.abs(y - (left[1] + right[1]) / 2);
+  return scatter(detail(lumaOf(picture, by), inside, by.around), [x, y], by.mouth.wide * Math.abs(high[0] - low[0]), tall, inside);
+}
+
+/** Returns the deviation of detail around a place, over the root mean square of it inside. */
+function scatter(seen, [x, y], wide, tall, inside) {
+  const side = Math.sqrt(inside.length);
+  [wide, tall] = [Math.max(wide, 1), Math.max(tall, 1)];
   let [total, sum, squares, all, count] = [0, 0, 0, 0, 0];
   inside.forEach((known, k) => {
     if (!known) return;
@@ -75,7 +79,7 @@ export function openMouth(picture, reconstruction, landmarks, inside, by) {
   return (other_dark - there_dark) / Math.max(percentile(face, by.high) - percentile(face, by.low), 1e-6);
 }
 
-/** Returns how dark the eyes of a picture's (RGB) face are beside its reconstruction, and how uneven it is beside that. */
+/** Returns how dark the eyes of a picture's (RGB) face are beside its reconstruction, how uneven it is beside that, and how hidden. */
 export function covered(picture, reconstruction, landmarks, inside, by) {
   const side = Math.sqrt(inside.length);
   const [there, other] = [picture, reconstruction].map((one) => lumaOf(one, by));
@@ -97,7 +101,18 @@ export function covered(picture, reconstruction, landmarks, inside, by) {
       dark += weight * (mean - lighter[k]);
     }
   });
-  return { eyes: dark / Math.max(total, 1e-9) / range, unevenness: Math.sqrt(squares / face.length) / range };
+  const unevenness = Math.sqrt(squares / face.length) / range;
+  const [left, right, , first, last] = landmarks;
+  const eyes = [(left[0] + right[0]) / 2, (left[1] + right[1]) / 2];
+  const down = [(first[0] + last[0]) / 2 - eyes[0], (first[1] + last[1]) / 2 - eyes[1]];
+  const [between, far] = [Math.hypot(right[0] - left[0], right[1] - left[1]), Math.hypot(...down)];
+  const [own, models] = [there, other].map((one) => {
+    const seen = detail(one, inside, by.around);
+    return by.bands.map(([below, across, tall]) => scatter(seen, [eyes[0] + below * down[0], eyes[1] + below * down[1]], across * between, tall * far, inside));
+  });
+  const beside = Math.min(...own.map((value, k) => value / Math.max(models[k], 0.1)));
+  const hidden = unevenness / Math.max(Math.min(own[0], own[1]) * beside, 1e-3);
+  return { eyes: dark / Math.max(total, 1e-9) / range, unevenness, hidden };
 }
 
 /** Returns how far a canonical depth is from the mean shape, as a share of that one's relief; undefined if that is unknown. */
