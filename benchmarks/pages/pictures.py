@@ -2,8 +2,8 @@
 
     python benchmarks/pages/pictures.py turned results/cat --out docs/pictures/cats.jpg [--names 000 005]
 
-a row for each image of finished runs: the photo, and its shape and mesh from several sides; of several runs, all of
-which have these images, one is beside the other.
+a row for each image of finished runs: the photo, and its shape and mesh, in its colours as `photo` gives them, from
+several sides; of several runs, all of which have these images, one is beside the other.
 
     python benchmarks/pages/pictures.py together OUT/results/a OUT/results/b --out docs/pictures/together.jpg
 
@@ -21,6 +21,8 @@ projected here is one of them, enlarged.
 These need a headless Chromium (apt-get install chromium):
 
     gan2shape-jax --config=people:predict --config.data.latent_root= --config.workdir=RUN
+    for result in RUN/results/*; do gan2shape-jax export texture $result $result/input.png; done
+    gan2shape-jax page RUN --out RUN/index.html --overwrite
     python benchmarks/pages/pictures.py page RUN
 
 `page_desktop.jpg`, the page with the model turned and relit; `page_phone.jpg`, as it opens, as clay in dark mode, and
@@ -38,6 +40,7 @@ the factors; `overview_people.jpg`, the overview of the same image.
 """
 
 import argparse
+import dataclasses
 import io
 import json
 import pathlib
@@ -59,7 +62,7 @@ from gan2shape_jax.geometry import mesh_rasterizer
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import centred_box
 from gan2shape_jax.io.bundled import asset
-from gan2shape_jax.photos.texture import Seen, source_colours, texture_from_all
+from gan2shape_jax.photos.texture import PhotoTexture, Seen, source_colours, texture_from_all
 from gan2shape_jax.results import Reconstruction, build_solid, load, pictures, surface, views
 from gan2shape_jax.results.surface import cut_surface
 
@@ -81,10 +84,21 @@ def _turned(options: argparse.Namespace) -> None:
     Image.fromarray(np.concatenate(rows)).save(options.out, quality=88)
 
 
+def _worn(result: Reconstruction) -> Reconstruction:
+    """Returns a result with the texture of its photo, as `photo` gives it; bundled ones have 64 pixels, enlarged."""
+    return result if result.texture is not None else dataclasses.replace(result, texture=_texture(result).lit)
+
+
+def _texture(result: Reconstruction) -> PhotoTexture:
+    enlarged = pictures.enlarge(pictures.to_uint8(result.signed_image), _ENLARGED)
+    box = centred_box(_ENLARGED, _ENLARGED)
+    return texture_from_all(result, [Seen(enlarged, box, result.view, 0.0, result.input_mask)])
+
+
 def _turned_row(folders: list[pathlib.Path], yaws: Sequence[float]) -> np.ndarray:
     with Image.open(folders[0] / "input.png") as picture:
         cells = [np.asarray(picture.convert("RGB").resize((_CELL, _CELL), Image.Resampling.BICUBIC))]
-    for result in map(g2s.load, folders):
+    for result in map(_worn, map(g2s.load, folders)):
         for show in ("shape", "image"):
             cells += [np.asarray(result.render(yaw=yaw, size=_CELL, show=show))[..., :3] for yaw in yaws]
     return np.concatenate(cells, axis=1)
@@ -126,9 +140,7 @@ _SOLID_VIEWS = {"flat": ((0, 0), (35, 15), (90, 0)), "round": ((35, 15), (90, 0)
 
 def _exports(options: argparse.Namespace) -> None:
     for result in map(load, map(pathlib.Path, options.of)):
-        enlarged = pictures.enlarge(pictures.to_uint8(result.signed_image), _ENLARGED)
-        box = centred_box(_ENLARGED, _ENLARGED)
-        made = texture_from_all(result, [Seen(enlarged, box, result.view, 0.0, result.input_mask)])
+        made = _texture(result)
         plain = views.draw(result, views.sweep_views(yaw_deg=_EXPORT_YAWS), size=_SIDE, window=1.2)
         rows = [list(views.picture(plain, "image", light=result.light) / 255)]
         for texture, light in ((made.lit, None), (made.albedo, _LIGHT), (source_colours(made.sources), None)):

@@ -119,7 +119,7 @@ _LEAST_TIMES = 4  # texels per pixel of the depth map: fewer would show the blen
 _AROUND = 1.25  # how much more than the crop is kept of a photo that is shrunk
 _SEAM = 1.5  # width of a seam, in pixels of the depth map
 _BETTER = 1.4  # times: by how much another photo must show a place better than those that it is laid over
-_OTHER_THING = (0.3, 0.7)  # difference of log colours, beyond the usual one, from which two photos show two things
+OTHER_THING = (0.3, 0.7)  # difference of log colours, beyond the usual one, from which two photos show two things
 _SEAM_OF_PHOTOS = 4.0  # the same between two photos, whose colours are matched
 # Shares of the brightest shading. Below the first pair, the photo shows too little of a surface to be brightened; up to
 # the second, its colour is due more to the lens and the room than to the surface.
@@ -321,7 +321,7 @@ def _same_thing(below: Plane, above: Plane, both: Float[np.ndarray, "k k"]) -> F
     first, second = (np.log(_means(green, len(both)) + DARKEST) for green in (below, above))
     seen = both > 0.5
     usual = np.median((second - first)[seen]) if seen.any() else 0.0
-    return 1 - ramp(np.abs(second - first - usual), *_OTHER_THING)
+    return 1 - ramp(np.abs(second - first - usual), *OTHER_THING)
 
 
 def _blurred(values: Plane, width: float, cells: int) -> Plane:
@@ -595,14 +595,18 @@ def matched(source: Plane, target: Plane, both: Float[np.ndarray, "k k"], *, cel
     """Returns the source with the target's colours where both are known, keeping its own detail.
 
     The source is multiplied by a smooth field, which makes mean colours match in each of `cells` cells a side where
-    `both` are known, and continues smoothly to where they are not.
+    `both` are known, and continues smoothly to where they are not, and where the two show different things, such as
+    skin and hair.
     """
     ours, theirs = _means(source, len(both)), _means(target, len(both))
     mass, ours, theirs = (_means(values, cells) for values in (both, ours * both, theirs * both))
     total = np.maximum(mass, 1e-8)
     ratio = np.log((theirs / total + DARKEST) / (ours / total + DARKEST))
     limit = np.log(GAIN)
-    field = filled(np.clip(ratio, -limit, limit).astype(np.float32), np.minimum(mass * 4, 1))
+    ratio = np.clip(ratio, -limit, limit).astype(np.float32)
+    known = np.minimum(mass * 4, 1)
+    usual = np.median(ratio[known > 0.5]) if (known > 0.5).any() else 0.0
+    field = filled(ratio, known * (1 - ramp(np.abs(ratio - usual), *OTHER_THING)))
     gain = on_texels(np.exp(field), len(source), smooth=True)
     gain *= source
     return gain

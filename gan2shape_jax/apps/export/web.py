@@ -170,7 +170,7 @@ def browser_constants() -> dict[str, Any]:
         | {"mouth": {"wide": judge.MOUTH_WIDE, "high": judge.MOUTH_HIGH}},
         "landmarks": _named(landmark_pose, "landmark guess more_of_yaw size outlier largest_turn steps"),
         "surface": _named(surface, "rings wall slope least_front clear fade"),
-        "texture": _named(texture, "grazing tolerance other_half wide sure darkest gain")
+        "texture": _named(texture, "grazing tolerance other_half wide sure darkest gain other_thing")
         | {"least_shading": texture.BLACK[1]},
         "verdict": _named(judge, "lost odds")
         | {

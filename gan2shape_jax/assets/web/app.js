@@ -9,7 +9,7 @@ import { createViewer, webglWorks } from "./viewer/viewer.js";
 import { cameraWords } from "./viewer/words.js";
 
 const LARGEST = 4096; // pixels of a photo's longer side
-const SHOWN = 0.7; // of the framing's canvas, what the square takes
+const SHOWN = 7 / 10; // of the framing's canvas, what the square takes
 const at = (id) => document.getElementById(id);
 const say = (words) => (at("status").textContent = words);
 

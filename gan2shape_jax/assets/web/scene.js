@@ -17,6 +17,11 @@ const ramp = (value, [low, high]) => {
   return share * share * (3 - 2 * share);
 };
 
+const median = (values) => {
+  const sorted = Float64Array.from(values).sort();
+  return sorted.length ? (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2 : 0;
+};
+
 /** Returns a map blurred by a kernel along both axes, its outermost values repeated. */
 function blurred(values, size, kernel = KERNEL) {
   const half = (kernel.length - 1) / 2;
@@ -235,7 +240,15 @@ function matched(source, trusted, target, known, by, cells = 64) {
     const of = Math.max(mass[Math.floor(k / 3)], 1e-8);
     return clamp(Math.log((theirs[k] / of + by.darkest) / (value / of + by.darkest)), -Math.log(by.gain), Math.log(by.gain));
   });
-  const field = filled(ratio, mass.map((value) => Math.min(4 * value, 1)), cells, 3);
+  const sure = mass.map((value) => Math.min(4 * value, 1));
+  // Where the two differ by much more than elsewhere, one shows skin and the other hair.
+  const usual = [0, 1, 2].map((c) => median(Array.from(sure.keys()).filter((k) => sure[k] > 0.5).map((k) => ratio[3 * k + c])));
+  const alike = ratio.map((value, k) => sure[Math.floor(k / 3)] * (1 - ramp(Math.abs(value - usual[k % 3]), by.other_thing)));
+  const field = new Float64Array(ratio.length);
+  for (let c = 0; c < 3; c++) {
+    const one = (values) => Float64Array.from(sure, (_, k) => values[3 * k + c]);
+    filled(one(ratio), one(alike), cells, 1).forEach((value, k) => (field[3 * k + c] = value));
+  }
   return source.map((value, k) => {
     const pixel = Math.floor(k / 3);
     const column = ((pixel % texels) + 0.5) / times - 0.5;

@@ -21,7 +21,7 @@ from gan2shape_jax.geometry.crop_box import CropBox
 from gan2shape_jax.geometry.mesh_rasterizer import grid_faces
 from gan2shape_jax.io.image_files import picture_sides
 from gan2shape_jax.photos.maps import photo_maps
-from gan2shape_jax.photos.texture import filled, project_texels, texture_from_all
+from gan2shape_jax.photos.texture import filled, matched, project_texels, texture_from_all
 from gan2shape_jax.results import OutputOptions, examine, load, save_result, write_outputs
 from gan2shape_jax.results.result import MAPS
 from gan2shape_jax.results.surface import surface
@@ -268,6 +268,17 @@ def test_colours_beside_the_object_do_not_get_onto_it(known, texture):
     bluer = texture.lit[inside].astype(int)
     true = (known.texture * known.shading[..., None])[inside] * 255
     assert ((bluer[:, 2] - bluer[:, 0]) > (true[:, 2] - true[:, 0]).max() + 25).mean() < 0.002
+
+
+def test_where_hair_lies_over_skin_no_gain_comes_from_there():
+    skin = np.full((256, 256), 0.5, np.float32)
+    known = np.zeros_like(skin)
+    known[:, :128] = 1
+    target = 1.2 * skin
+    target[96:160, 112:128] = 0.1  # hair, at the end of what is known
+    shown = matched(skin, target, known)
+    np.testing.assert_allclose(shown[:, 128:], 0.6, atol=0.01)
+    np.testing.assert_allclose(matched(skin, np.full_like(skin, 0.2), known), 0.2, atol=0.01)  # dark everywhere
 
 
 def test_filling_keeps_what_is_known_and_goes_on_smoothly():
