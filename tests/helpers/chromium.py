@@ -45,7 +45,7 @@ _BECOME = (
     "import fcntl, os, sys; high = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]; "
     "os.dup2(high[0], 3); os.dup2(high[1], 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
-_PATIENCE = 60  # seconds
+_PATIENCE = 180  # seconds, after which a browser on busy cores is taken to hang
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 _LEFT = ("Inspected target navigated", "Cannot find context", "Execution context was destroyed")  # a page, as told
