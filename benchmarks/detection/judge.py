@@ -105,7 +105,7 @@ def main() -> None:
         file = pathlib.Path(folder) / "detector.onnx"
         file.write_bytes(network.onnx_bytes(**state.average))
         both = [Detector(asset("yunet/yunet_n_dynamic.onnx")), Detector(str(file))]
-    kept = [(picture, marks[None]) for picture, marks in scenes.portraits(options.portraits, kept=True)]
+    kept = [(picture, marks[None]) for picture, marks in scenes.portrait_faces(options.portraits, kept=True)]
     sets = {"portraits": kept, "studio": list(studio(options.studio)), "strangers": list(strangers(options.strangers))}
     named = set((_DATA / "with_faces.txt").read_text().split())
     things = [path for path in sorted(options.things.rglob("*.[jJ]*")) if path.name not in named]

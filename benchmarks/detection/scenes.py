@@ -21,12 +21,10 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from gan2shape_jax import stylegan2
-from gan2shape_jax.config import load_config
-from gan2shape_jax.detection import faces, weights
-from gan2shape_jax.detection.detector import SURE
+from gan2shape_jax.detection import faces
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.geometry.crop_box import crop_to_photo, sample_crop
 from gan2shape_jax.io.bundled import asset
@@ -34,10 +32,10 @@ from gan2shape_jax.io.files import atomic_file
 from gan2shape_jax.results.pictures import to_uint8
 from gan2shape_jax.stylegan2.latents import random_images
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "faces"))
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "quality"))
+sys.path.extend(str(pathlib.Path(__file__).parents[1] / name) for name in ("faces", "quality", "people"))
 
 import drawing
+import portraits
 import render
 import verdicts
 
@@ -48,7 +46,6 @@ PARTS = ("things", "portraits", "samples", "others", "heads", "backs")
 MOST = 6  # faces of a scene
 _SIDE, _FRAME = 128, 1.6  # pixels of a part, and how many faces' crops wide a rendered one is
 _KEPT = 13  # one portrait in so many is kept out
-_GREY = 3.0  # levels: mean difference of the channels up to which a picture is grey
 _LONGER, _ENDINGS = 320, (".jpg", ".jpeg", ".png")  # pixels of a thing, and its files
 _TURNED, _PITCHED, _BEHIND = 75, 35, 55  # degrees up to which heads are turned, to the front and from behind
 _LEAST = 7  # pixels of a face's side below which it is ignored
@@ -121,25 +118,16 @@ def _samples(kinds: list[str], count: int) -> dict[str, np.ndarray]:
     return {"pictures": samples, "landmarks": np.stack([faces.landmarks_in(sample) for sample in samples]) + 0.5}
 
 
-def portraits(folder: pathlib.Path, *, kept: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields photographs and the landmarks (5, 2) of those that teach or are kept out, as by `people/portraits.py`."""
-    known = weights.stored_weights(pathlib.Path(load_config("people").gan.checkpoint), "face")
-    assert known is not None and known.framing is not None
-    detector, count = faces.FaceDetector(known.framing), 0
-    for path in sorted(folder.rglob("[!.]*.jpg")):
-        with Image.open(path) as photo:
-            picture = np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
-        found = [one for one in detector.detect(picture) if one.score >= SURE]
-        if len(found) != 1 or np.ptp(picture.astype(np.float32), axis=-1).mean() <= _GREY:
-            continue
-        count += 1
+def portrait_faces(folder: pathlib.Path, *, kept: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields photographs and the landmarks (5, 2) of those that teach, or of those that are kept out."""
+    for count, (picture, box) in enumerate(portraits.portraits(folder), start=1):
         if (count % _KEPT == 0) == kept:
-            crop = sample_crop(picture, found[0].box, 2 * _SIDE)
-            yield picture, crop_to_photo(faces.landmarks_in(crop) + 0.5, found[0].box, 2 * _SIDE)
+            landmarks = faces.landmarks_in(sample_crop(picture, box, 2 * _SIDE)) + 0.5
+            yield picture, crop_to_photo(landmarks, box, 2 * _SIDE)
 
 
 def _taught_by(folder: pathlib.Path) -> Part:
-    pictures, places = zip(*portraits(folder, kept=False))
+    pictures, places = zip(*portrait_faces(folder, kept=False))
     sides = np.array([picture.shape[:2] for picture in pictures])
     room = np.zeros((len(pictures), *sides.max(0), 3), np.uint8)
     for one, picture in zip(room, pictures):

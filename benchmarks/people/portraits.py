@@ -20,33 +20,30 @@ from PIL import Image, ImageOps
 from gan2shape_jax.config import load_config
 from gan2shape_jax.detection import faces, weights
 from gan2shape_jax.detection.detector import SURE
-from gan2shape_jax.geometry.crop_box import sample_crop
+from gan2shape_jax.geometry.crop_box import CropBox, sample_crop
 
 _SIDE = 128  # pixels
 _GREY = 3.0  # levels: mean difference of the channels up to which a picture is grey, as in `train-gan --no-grey`
 
 
-def cut(picture: np.ndarray, detector: faces.FaceDetector, *, frame: float = 1.0) -> np.ndarray | None:
-    """Returns the face of a portrait, uint8 (128, 128, 3), or None where there is not one face or no colour.
-
-    `frame` is how wide the crop is, in sides of the usual frame.
-    """
+def framed(picture: np.ndarray, detector: faces.FaceDetector) -> CropBox | None:
+    """Returns where the face of a portrait is, or None where there is not one face or no colour."""
     found = [one for one in detector.detect(picture) if one.score >= SURE]
-    if len(found) != 1 or np.ptp(picture.astype(np.float32), axis=-1).mean() <= _GREY:
-        return None
-    return sample_crop(picture, dataclasses.replace(found[0].box, side=frame * found[0].box.side), _SIDE)
+    grey = np.ptp(picture.astype(np.float32), axis=-1).mean() <= _GREY
+    return None if len(found) != 1 or grey else found[0].box
 
 
-def face_crops(folder: pathlib.Path, *, frame: float = 1.0) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
-    """Yields the portraits of a folder in the order of their names, with the face of each (128, 128, 3); see `cut`."""
+def portraits(folder: pathlib.Path) -> Iterator[tuple[np.ndarray, CropBox]]:
+    """Yields the portraits of a folder in the order of their names, and where their faces are; see `framed`."""
     known = weights.stored_weights(pathlib.Path(load_config("people").gan.checkpoint), "face")
     assert known is not None and known.framing is not None
     detector = faces.FaceDetector(known.framing)
     for path in sorted(folder.rglob("[!.]*.jpg")):
         with Image.open(path) as photo:
-            face = cut(np.asarray(ImageOps.exif_transpose(photo).convert("RGB")), detector, frame=frame)
-        if face is not None:
-            yield path, face
+            picture = np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
+        box = framed(picture, detector)
+        if box is not None:
+            yield picture, box
 
 
 def main() -> None:
@@ -65,7 +62,8 @@ def main() -> None:
     count = 0
     for part in ("train", "held"):
         (options.out / part).mkdir(parents=True)
-    for count, (_, face) in enumerate(face_crops(options.photos, frame=options.frame), start=1):
+    for count, (picture, box) in enumerate(portraits(options.photos), start=1):
+        face = sample_crop(picture, dataclasses.replace(box, side=options.frame * box.side), _SIDE)
         part = "held" if count % options.kept == 0 else "train"
         Image.fromarray(face).save(options.out / part / f"{count - 1:03d}.jpg", quality=95)
     print(f"{count} faces are in {options.out}, {count // options.kept} of them kept out of training")

@@ -13,13 +13,13 @@ import pytest
 _BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 _USUAL = np.array([[0.34, 0.33], [0.66, 0.33], [0.5, 0.5], [0.37, 0.67], [0.63, 0.67]])
 _COLOURS = np.array([(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (0, 250, 250)])
-_NAMES = ("sources", "people", "drawing", "render", "chance", "folders", "photograph", "verdicts")
+_NAMES = ("sources", "people", "drawing", "render", "chance", "folders", "photograph", "verdicts", "portraits")
 _NAMES += ("scenes", "network", "train")
 
 
 @pytest.fixture
 def scripts(monkeypatch):
-    for folder in ("studio", "quality", "faces", "detection"):
+    for folder in ("studio", "people", "quality", "faces", "detection"):
         monkeypatch.syspath_prepend(_BENCHMARKS / folder)
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in _NAMES})
     for name in _NAMES:

@@ -34,14 +34,12 @@ def _finding(*scores):
 def test_a_portrait_is_one_face_in_colour():
     portraits = _script("people/portraits")
     picture = np.random.default_rng(0).integers(0, 255, (100, 100, 3)).astype(np.uint8)
-    assert portraits.cut(picture, _finding(SURE)).shape == (128, 128, 3)
-    assert portraits.cut(picture, _finding(SURE, SURE / 2)) is not None
-    assert portraits.cut(picture, _finding()) is None
-    assert portraits.cut(picture, _finding(SURE, SURE)) is None
-    wide = portraits.cut(picture, _finding(SURE), frame=1.6)
-    np.testing.assert_array_equal(wide, sample_crop(picture, CropBox(49.5, 49.5, 96), 128))
+    assert portraits.framed(picture, _finding(SURE)) == CropBox(49.5, 49.5, 60)
+    assert portraits.framed(picture, _finding(SURE, SURE / 2)) is not None
+    assert portraits.framed(picture, _finding()) is None
+    assert portraits.framed(picture, _finding(SURE, SURE)) is None
     grey = np.repeat(picture[..., :1], 3, axis=-1)
-    assert portraits.cut(grey, _finding(SURE)) is None
+    assert portraits.framed(grey, _finding(SURE)) is None
 
 
 def test_objects_are_placed_where_it_is_said(tmp_path):
