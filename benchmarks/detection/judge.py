@@ -1,15 +1,16 @@
 """Judges the taught face detector beside YuNet in one run, on what taught it nothing.
 
-    python benchmarks/detection/judge.py --portraits congress-images-225x275/images --things FOLDER \\
+    python benchmarks/detection/judge.py --portraits congress-images-225x275/images --things imagenet-sample-images \\
         --studio webmorphR.stim/inst/neutral_front --strangers dlib/examples/faces
 
 Both are run as `detection.faces` runs YuNet first: by OpenCV, on pictures 640 pixels long. A face is found where the
 surest detection near it, by half a side of the face, has at least the score; landmarks' error is the mean distance of
 the five, in sides of the face, of those that both find. Truths: portraits, of which those that `scenes.py` keeps out
 are looked at, have the program's landmarks; STUDIO those of its `.tem` files; STRANGERS those of dlib's
-`*_with_face_landmarks.xml`. A picture of things, less those that `data/with_faces.txt` names, has a false one where
-any detection has the score. Lines give YuNet at the score from which a face is looked at again, the taught one at the
-same score, and at that with as many false ones as YuNet. Milliseconds are one thread's.
+`*_with_face_landmarks.xml`. THINGS are ImageNet's classes, one picture each, less those with people, drawn ones, dolls
+or statues (`data/with_people.txt`); such a picture has a false one where any detection has the score. Lines give YuNet
+at the score from which a face is looked at again, the taught one at the same score, and at that with as many false ones
+as YuNet. Milliseconds are one thread's.
 """
 
 import argparse
@@ -39,7 +40,7 @@ Truth = tuple[np.ndarray, np.ndarray]  # a picture and its faces' landmarks (n, 
 
 def studio(folder: pathlib.Path) -> Iterator[Truth]:
     """Yields photographs with the landmarks of their templates."""
-    for path in sorted(folder.glob("*.tem")):
+    for path in sorted(folder.glob("[!.]*.tem")):
         count, *lines = path.read_text().splitlines()
         points = np.array([line.split() for line in lines[: int(count)]], float)
         yield _picture(path.with_suffix(".jpg")), np.stack([points[part].mean(0) for part in _FRL])[None]
@@ -107,8 +108,8 @@ def main() -> None:
         both = [Detector(asset("yunet/yunet_n_dynamic.onnx")), Detector(str(file))]
     kept = [(picture, marks[None]) for picture, marks in scenes.portrait_faces(options.portraits, kept=True)]
     sets = {"portraits": kept, "studio": list(studio(options.studio)), "strangers": list(strangers(options.strangers))}
-    named = set((_DATA / "with_faces.txt").read_text().split())
-    things = [path for path in sorted(options.things.rglob("*.[jJ]*")) if path.name not in named]
+    named = set((_DATA / "with_people.txt").read_text().split())
+    things = [path for path in sorted(options.things.glob("*.JPEG")) if path.name.partition("_")[0] not in named]
     surest = np.array([[max([*one.detect(_picture(path))[0], 0.0]) for one in both] for path in things])
     found = {name: [faces_found(one, truths) for one in both] for name, truths in sets.items()}
     as_many = np.sort(surest[:, 1])[::-1][int((surest[:, 0] >= CANDIDATE).sum())]
