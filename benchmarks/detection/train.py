@@ -36,7 +36,7 @@ _RATE, _WARM, _SLOWER = 2e-3, 300, 4000  # the largest step, and steps until it,
 _AVERAGED, _KEPT = 0.999, 0.99  # what remains of the average, and of normalisation, after a step
 _RANGES = {8: (0, 40), 16: (28, 100), 32: (70, 1e9)}  # pixels of the faces that a stride is taught to see
 _NEAR, _INNER = 1.25, 0.45  # strides and sides of the face within which a place sees its middle
-_WEIGHTS = {"cls": 1.0, "obj": 1.0, "bbox": 2.0, "kps": 4.0}
+_WEIGHTS = {"cls": 1.0, "obj": 1.0, "bbox": 2.0, "kps": 10.0}
 
 
 class State(NamedTuple):
