@@ -5,8 +5,8 @@
     python benchmarks/detection/train.py --state STATE --onnx detector.onnx
 
 State is parameters, their slow average, which is what is used, and Adam's moments. It is a function of the pool and the
-number of steps alone, wherever a run stopped, and is written whole every `--every` steps. A step sees 16 scenes of 128
-pixels, every fourth one 4 of 256.
+number of steps alone, wherever a run stopped, and is written whole every `--every` steps. Steps see, in turn, 16 scenes
+of 128 pixels, 4 of 256, 16 of 128 and 2 of 384.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from gan2shape_jax.io.files import atomic_bytes
 from gan2shape_jax.io.weights import open_safetensors, safetensors_bytes
 
 SEED = 1
-_BATCHES = ((128, 16), (128, 16), (128, 16), (256, 4))  # pixels and scenes, in turn
+_BATCHES = ((128, 16), (256, 4), (128, 16), (384, 2))  # pixels and scenes, in turn
 _RATE, _WARM, _SLOWER = 2e-3, 300, 4000  # the largest step, and steps until it, and from which it falls by a root
 _AVERAGED, _KEPT = 0.999, 0.99  # what remains of the average, and of normalisation, after a step
 _RANGES = {8: (0, 40), 16: (28, 100), 32: (70, 1e9)}  # pixels of the faces that a stride is taught to see
