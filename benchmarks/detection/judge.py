@@ -101,15 +101,15 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    kept = [(picture, marks[None]) for picture, marks in scenes.portrait_faces(options.portraits, kept=True)]
+    sets = {"portraits": kept, "studio": list(studio(options.studio)), "strangers": list(strangers(options.strangers))}
+    named = set((_DATA / "with_people.txt").read_text().split())
+    things = [path for path in sorted(options.things.glob("*.JPEG")) if path.name.partition("_")[0] not in named]
     state = train.read_state(options.state)
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "detector.onnx"
         file.write_bytes(network.onnx_bytes(**state.average))
         both = [Detector(asset("yunet/yunet_n_dynamic.onnx")), Detector(str(file))]
-    kept = [(picture, marks[None]) for picture, marks in scenes.portrait_faces(options.portraits, kept=True)]
-    sets = {"portraits": kept, "studio": list(studio(options.studio)), "strangers": list(strangers(options.strangers))}
-    named = set((_DATA / "with_people.txt").read_text().split())
-    things = [path for path in sorted(options.things.glob("*.JPEG")) if path.name.partition("_")[0] not in named]
     surest = np.array([[max([*one.detect(_picture(path))[0], 0.0]) for one in both] for path in things])
     found = {name: [faces_found(one, truths) for one in both] for name, truths in sets.items()}
     as_many = np.sort(surest[:, 1])[::-1][int((surest[:, 0] >= CANDIDATE).sum())]
