@@ -173,8 +173,8 @@ def hidden(
         [_scatter(detail, eyes + below * down, wide * apart, high * far, inside) for below, wide, high in BANDS]
         for detail in (_luma_detail(picture, inside), _luma_detail(reconstruction, inside))
     )
-    beside = min(seen / max(drawn, 0.1) for seen, drawn in zip(own, models, strict=True))
-    return unevenness / max(min(own[:2]) * beside, 1e-3)
+    beside = min(seen / max(drawn, 1e-6) for seen, drawn in zip(own, models, strict=True))
+    return unevenness / max(min(own[:2]) * beside, 1e-6)
 
 
 def open_mouth(

@@ -110,8 +110,8 @@ export function covered(picture, reconstruction, landmarks, inside, by) {
     const seen = detail(one, inside, by.around);
     return by.bands.map(([below, across, tall]) => scatter(seen, [eyes[0] + below * down[0], eyes[1] + below * down[1]], across * between, tall * far, inside));
   });
-  const beside = Math.min(...own.map((value, k) => value / Math.max(models[k], 0.1)));
-  const hidden = unevenness / Math.max(Math.min(own[0], own[1]) * beside, 1e-3);
+  const beside = Math.min(...own.map((value, k) => value / Math.max(models[k], 1e-6)));
+  const hidden = unevenness / Math.max(Math.min(own[0], own[1]) * beside, 1e-6);
   return { eyes: dark / Math.max(total, 1e-9) / range, unevenness, hidden };
 }
 
