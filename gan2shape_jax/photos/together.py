@@ -388,7 +388,7 @@ def _told(
 
 def _sentences(gathered: Gathered, joint: Joint, used: int, category: str, left_out: Sequence[str]) -> str:
     """Returns what several photographs gave a shape, which were left out, and what to do where they are too alike."""
-    said = f"from {used} of {gathered.given} photographs"
+    said = f"from {used} of {gathered.given} photograph{'s' * (gathered.given > 1)}"
     if used == 1:
         said += ": one alone does not tell a shape"
     elif not joint.better:

@@ -254,6 +254,8 @@ def test_a_single_usable_photograph_gives_what_the_model_makes_of_it(fitted):
     told = "from 1 of 3 photographs: one alone does not tell a shape; b shows no face; c shows no face"
     assert result.metrics["trust"]["photographs"] == told
     assert result.metrics["photographs"]["used"] == 1
+    told = fitted([shot])[0].metrics["trust"]["photographs"]
+    assert told == "from 1 of 1 photograph: one alone does not tell a shape"
 
 
 def test_photographs_of_the_same_name_are_told_apart_by_their_folders(tmp_path):

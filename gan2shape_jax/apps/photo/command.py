@@ -177,7 +177,7 @@ def _reconstruct_together(
     """Makes one result of all photos, unless it is there; returns the exit status."""
     out, sources = options.out, sources_of(paths)
     name, place = folder.together_name(options.photos[0], paths[0], out)
-    _say(f"{len(sources)} photographs of one {model.finder.kind}")
+    _say(f"{len(sources)} photograph{'s' * (len(sources) > 1)} of one {model.finder.kind}")
     digest = folder.digest_of(sources)
     decision = folder.together_decided(photo_folder, name, digest)
     place_of_result, wanted = out / "results" / name, {"maps": options.maps, "eyes": options.eyes}
