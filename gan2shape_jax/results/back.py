@@ -27,7 +27,7 @@ from gan2shape_jax.results.surface import CutSurface, border
 # Lengths are in pixels of the depth map.
 # Times the membrane's height, about half the outline's width: a skull's depth at its middle, and how much more that is
 # a half width higher (docs/reports/whole_heads.md).
-_DEEP, _UPPER = 1.65, 0.35
+_DEEP, _UPPER = 1.8, 0.4
 _STRIP, _RINGS = 2.5, 4  # its depth, and into how many it is divided
 _STEEPEST = 1.5  # outwards per depth: a front that ends flatter has an edge
 _EVEN = 4.0  # within this distance of the outline, vertices move towards it: what stands upright needs them
@@ -35,7 +35,7 @@ _ROUGH = 3.0  # strips: a front whose border is less even than that
 _SMOOTH = 2.0  # along the outline
 _EDGE = 2.0  # from the outline, within which the front's own colours fade out
 _TOP = 0.12  # of the outline's height: hair, or a bald head
-_CROWN = (0.2, 0.6)  # of the back's depth, between which the colour of the top comes in
+_CROWN = (0.0, 0.45)  # of the back's depth, between which the colour of the top comes in
 _NAPE = (0.7, 1.3)  # half widths below the deepest place, between which it ends
 
 
