@@ -305,7 +305,7 @@ MEASURES: Mapping[str, Measure] = {
     "open_mouth": Measure(0.15, 0.6, 0.25, None, "its mouth is open, and the model's is closed", unless="mouth"),
     "eyes": Measure(0.06, 0.3, 0.18, None, "its eyes are covered"),
     "unevenness": Measure(0.15, 0.4, 0.23, None, "part of it is as if covered, or in deep shadow", unless="eyes"),
-    "hidden": Measure(0.3, 1.0, 0.44, None, "its brows, nose or forehead are hardly seen", unless="unevenness"),
+    "hidden": Measure(0.3, 1.0, 0.5, None, "its brows, nose or forehead are hardly seen", unless="unevenness"),
     "shape_distance": Measure(
         0.05, 0.16, 0.08, None, "its shape is unlike a usual {kind}'s, as where hair covers an eye", unless="eyes"
     ),
