@@ -81,8 +81,6 @@ def _data(config: ConfigDict) -> None:
     config.parsing = ConfigDict()
     # Weights of the category's scene parser, as written by `gan2shape-jax convert` (.safetensors); '' means no parser.
     config.parsing.weights = Field("", file=True)
-    # True gives every parser images normalised as in its training; the published code does so for cars and cats only.
-    config.parsing.normalize_all = Field(False)
 
 
 def _camera(config: ConfigDict) -> None:
@@ -343,14 +341,11 @@ def _refinement(config: ConfigDict) -> None:
     # one. The mirrored factors are used in all of them if any stage of schedule.flip3 uses it. There is no step 2 with
     # refinement.samples='turned'.
     config.refinement.stages = Field(((30, 200, 150),))
-    # What step 3 learns from: 'projected', the GAN's versions of renderings, by an encoder that step 2 trains; or
-    # 'turned', the GAN's own turned pictures of the image's latent, for a model with the axes along which its GAN
-    # turns its object.
+    # What step 3 learns from: 'projected', the GAN's versions of renderings, by a new encoder that step 2 trains, as
+    # set by gan.relative_enc, regularize_offset and F1_d (the model's follows renderings so closely that it repeats
+    # their errors); or 'turned', the GAN's own turned pictures of the image's latent, for a model with the axes along
+    # which its GAN turns its object.
     config.refinement.samples = Field("projected", choices=("projected", "turned"))
-    # True trains a new encoder for the image in step 2, from scratch, as set by gan.relative_enc, regularize_offset and
-    # F1_d; False continues with the model's encoder, which follows renderings so closely that it repeats their errors.
-    # With refinement.samples='turned', the model's encoder stays as it is.
-    config.refinement.new_encoder = Field(True)
     # Adam's learning rate, in place of optimizer.learning_rate.
     config.refinement.learning_rate = Field(1e-4, low=1e-30, high=1000)
     # Batches of projected samples to train on, in place of sampling.collect_iters.
@@ -367,8 +362,6 @@ def _refinement(config: ConfigDict) -> None:
     # model's to the refined ones that reach it are kept. 1 keeps those with the lowest L1, whose gains often do not
     # carry over to the shape (docs/reports/lift.md).
     config.refinement.gain = Field(0.8, low=0.01, high=1)
-    # How the error on held-out samples is measured: 'l1', or a perceptual distance, as in loss.perceptual.
-    config.refinement.criterion = Field("l1", choices=("l1", *_distances()))
 
 
 def _outputs(config: ConfigDict) -> None:
@@ -379,7 +372,7 @@ def _outputs(config: ConfigDict) -> None:
     config.checkpoint.every_iterations = Field(500, low=1, high=10**9, role="machine")
     # Checkpoints kept while an image is in progress; a finished image keeps none (see outputs.networks).
     config.checkpoint.keep = Field(2, low=1, high=10**6, role="machine")
-    # Folder for checkpoints, which may be on object storage (gs://BUCKET/...); '' means WORKDIR/checkpoints.
+    # Folder for checkpoints; '' means WORKDIR/checkpoints.
     config.checkpoint.folder = Field("", role="machine")
 
     # Pictures, meshes and animations.
@@ -411,22 +404,13 @@ def _outputs(config: ConfigDict) -> None:
     # True writes scalars and images for TensorBoard, if the extra `logging` is installed (tensorboardX).
     config.logging.tensorboard = Field(True, role="machine")
 
-    # Precision, compilation, devices and hosts.
+    # Compilation, devices and hosts.
     config.runtime = ConfigDict()
     # Folder of compiled and exported programs for later starts to reuse; '' means the user's cache folder
     # (~/.cache/gan2shape_jax, or below $XDG_CACHE_HOME), 'off' keeps none. If JAX_COMPILATION_CACHE_DIR is set, JAX's
     # own cache is used, and nothing is exported.
     config.runtime.compilation_cache = Field("", role="machine")
-    # True makes a GPU use operations that are bitwise reproducible (slower); a CPU always does.
-    config.runtime.deterministic = Field(False, role="machine")
-    # Precision in which the networks (except the encoder), the GAN and the perceptual network compute: 'float32',
-    # 'bfloat16', or 'auto': bfloat16 on TPU, float32 elsewhere. Parameters, losses, optimiser and all geometry are
-    # always float32.
-    config.runtime.precision = Field("auto", choices=("auto", "float32", "bfloat16"))
     # Training iterations compiled into one program; 0 chooses by the type of device.
     config.runtime.iterations_per_call = Field(0, low=0, high=10**6, role="machine")
-    # Hosts (processes) that share the work: 'auto' takes their number from Slurm, Open MPI, JAX_NUM_PROCESSES or, for
-    # joint training, a TPU slice; 'one' does not.
-    config.runtime.hosts = Field("auto", choices=("auto", "one"), role="machine")
     # Seconds that hosts which train together wait for each other at startup.
     config.runtime.hosts_timeout_s = Field(300, low=1, high=10**6, role="machine")

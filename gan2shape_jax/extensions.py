@@ -18,7 +18,7 @@ Kind = Literal[
     "loss",  # terms of steps 1 and 3, see `reconstruction.registered_terms`; the weight is config.loss.lam_NAME
     "category",  # modules like those of configs/: --config=NAME
     "depth_network",  # see `models.modules_of`; config.networks.depth
-    "distance",  # `perceptual.Distance`; config.loss.perceptual and config.refinement.criterion
+    "distance",  # `perceptual.Distance`; config.loss.perceptual
     "output",  # `outputs.Output`, in every result
     "command",  # functions of the words after the command's name, which return the exit code
 ]

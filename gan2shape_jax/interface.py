@@ -45,7 +45,7 @@ from gan2shape_jax.method.state import PreparedImage, Step
 from gan2shape_jax.photos import explain, judge, pipeline, together
 from gan2shape_jax.photos.find import Request, search
 from gan2shape_jax.photos.frames import is_video
-from gan2shape_jax.plan import inputs, runtime
+from gan2shape_jax.plan import inputs
 from gan2shape_jax.plan.recipe import Plan, resolve
 from gan2shape_jax.platforms import default_numerics, in_batches
 from gan2shape_jax.results.pictures import to_uint8
@@ -264,8 +264,6 @@ def reconstruct(
         raise ArgumentError("checkpoint_folder is given with steps: checkpoints cannot tell whether a step has changed")
     plan = _plan_of(config, gan.architecture, seed)
     chosen = plan.config
-    if chosen.runtime.deterministic:
-        runtime.add_flag("--xla_gpu_deterministic_ops=true")
     item, picture = _item(chosen, image, mask, true_depth, name)
     w = None if latent is None else latent_of(latent, gan.style_dim, gan.architecture.latents)
     _, frozen = inputs.load_frozen(plan, (gan.architecture, gan.weights))

@@ -159,9 +159,10 @@ def _action(argv: list[str]) -> tuple[Callable[[], int | None], pathlib.Path | N
         from gan2shape_jax.apps.cluster import engine
 
         return functools.partial(engine.run_images, config), page
-    from gan2shape_jax.run.experiment import run_experiment
+    from gan2shape_jax.run import experiment
 
-    return functools.partial(run_experiment, config), page
+    experiment.require_one_process(config)
+    return functools.partial(experiment.run_experiment, config), page
 
 
 def _warning_printer() -> Callable[..., None]:

@@ -44,7 +44,7 @@ _VALUE = re.compile(
 )
 _STANDS_FOR = re.compile("N|[A-Z]+|None yet")  # what a reader puts in its place
 # Of packages that a page shows how to write.
-_ADDED = {("networks.depth", "local"), ("refinement.criterion", "edges"), ("loss.perceptual", "edges")}
+_ADDED = {("networks.depth", "local"), ("loss.perceptual", "edges")}
 
 
 def _values_of_pages() -> list[tuple[str, str, str]]:

@@ -26,6 +26,7 @@ from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.io import files
 
 _LARGEST = 2**15  # bytes: settings take a few kilobytes, and a megabyte takes PyYAML half a minute
+_DEEPEST = 10  # lists inside each other: settings have two
 _MOST_STAGES = 1000  # published settings have 4
 _KEEP_ALL = 1_000_000  # checkpoints: more than any run writes
 _STATISTICS = "checkpoints/view_light"
@@ -134,9 +135,14 @@ def _options(path: pathlib.Path) -> dict[str, Any]:
     """Returns the options of a file, by name."""
     try:
         text = files.read_text(path, limit=_LARGEST, encoding="utf-8-sig")
-        # Nested, they stand for more values than there is memory, and whatever looks at all of them never ends.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("it has an alias, *name: write the value itself in its place")
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            # Nested aliases stand for more values than there is memory, and nested lists take PyYAML ever longer.
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("it has an alias, *name: write the value itself in its place")
+            if depth > _DEEPEST:
+                raise ValueError("its lists are nested too deeply")
         content = yaml.safe_load(text)
     except FileNotFoundError:
         raise ConfigError(f"there is no config file {path}") from None

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 GENERAL = "general"  # the group of fields that belong to no other
 LIFTS = ("lift", "finetune", "train_detail")  # the recipes that learn from a GAN's own samples
-# Object storage that may hold checkpoints, with the library that reads and writes it.
-OBJECT_STORAGE = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
 # What `networks.pretrained` names, by the recipes that begin with it.
 _BEGINS_WITH = {
     "refine": "a lifted model (model.safetensors of a lift)",
@@ -262,13 +260,11 @@ def _lists(values: dict[str, Any]) -> Iterator[str]:
 
 def _words(values: dict[str, Any]) -> Iterator[str]:
     """Checks names and folders."""
-    scheme, separator, place = values["checkpoint.folder"].partition("://")
     category, source = values["category"], values["data.mask_source"]
     if not values["workdir"]:
         yield "config.workdir is empty: name a folder for the results"
-    if separator and (scheme not in OBJECT_STORAGE or not place.strip("/")):
-        buckets = ", ".join(f"{scheme}://BUCKET/..." for scheme in OBJECT_STORAGE)
-        must = f"it must be a folder of this machine or of object storage ({buckets})"
+    if "://" in values["checkpoint.folder"]:
+        must = "it must be a folder of this machine, or one that machines share"
         yield f"config.checkpoint.folder is {shown(values['checkpoint.folder'])}: {must}"
     if not re.fullmatch("[a-z][a-z0-9_-]{0,39}", category):
         must = f"it must be one of {', '.join(categories())}, or a word of your own of a-z, 0-9, - and _"
@@ -311,9 +307,8 @@ def _combinations(values: dict[str, Any]) -> Iterator[str]:
         most = f"at most {MOST_GIF_PIXELS // side**2} frames fit in a GIF's memory, or config.outputs.animation=False"
         yield f"config.outputs.turntable_frames is {frames} at {side} pixels (config.outputs.picture_size): {most}"
     first = values["refinement.stages"][0]
-    projects = values["refinement.samples"] == "projected"
-    if not first[0] or (projects and values["refinement.new_encoder"] and not first[1]):
-        must = "its first step 1, and its first step 2 for a new encoder (refinement.new_encoder), need an iteration"
+    if not first[0] or (values["refinement.samples"] == "projected" and not first[1]):
+        must = "its first step 1, and its first step 2 for a new encoder, need an iteration"
         yield f"config.refinement.stages is {shown(values['refinement.stages'])}: {must}"
     flips = zip(values["schedule.flip1"], values["schedule.flip3"], values["schedule.stages"])
     for stage, (flip1, flip3, _) in enumerate(flips, start=1):

@@ -53,17 +53,16 @@ class Item:
     original_size: int  # side of the image before cropping, pixels; the shorter one if they differ
 
 
-def find_latent(root: str, name: str) -> pathlib.Path | None:
-    """Returns an image's latent file below `root`, or None."""
-    return find(root, stem_of(name), LATENT_KINDS)
+def find_latent(root: str, stem: str) -> pathlib.Path | None:
+    """Returns an image's latent file below `root`, or None; `stem` is the image's name without its ending."""
+    return find(root, stem, LATENT_KINDS)
 
 
-def find_depth(root: str, name: str) -> pathlib.Path | None:
-    """Returns an image's ground-truth depth file below `root`, or None; for `01_image.png` also `01_depth.png`.
+def find_depth(root: str, stem: str) -> pathlib.Path | None:
+    """Returns an image's ground-truth depth file below `root`, or None; of `01_image` also `01_depth`.
 
     The published rendered faces are named like this: https://github.com/XingangPan/GAN2Shape/issues/26.
     """
-    stem = stem_of(name)
     return find(root, stem, _DEPTH_KINDS) or find(root, stem.replace("image", "depth"), _DEPTH_KINDS)
 
 
@@ -88,22 +87,22 @@ def load_item(config: ConfigDict, name: str, *, run_parser: bool = True) -> Item
 
     Without `run_parser`, files are only checked: a mask that a parser would have to find is all ones.
     """
-    data, size = config.data, config.image_size
+    data, size, stem = config.data, config.image_size, stem_of(name)
     square = open_picture(config, name, expected=data.crop or size)
     image = np.asarray(image_files.crop_and_resize(square.picture, data.crop, size), np.float32) / 255 * 2 - 1
     latent = depth = None
-    if data.latent_root and (path := find_latent(data.latent_root, name)):
+    if data.latent_root and (path := find_latent(data.latent_root, stem)):
         latent = load_latent(path, config.gan.style_dim)
     if data.depth_root:
-        if (file := find_depth(data.depth_root, name)) is None:
-            missing = f"{pathlib.Path(data.depth_root) / stem_of(name)}{' or '.join(_DEPTH_KINDS)}"
+        if (file := find_depth(data.depth_root, stem)) is None:
+            missing = f"{pathlib.Path(data.depth_root) / stem}{' or '.join(_DEPTH_KINDS)}"
             raise UserError(f"the true depth of {name} is missing: {missing}")
         depth = load_depth(file, size, data.crop, config.camera.min_depth, config.camera.max_depth)
     mask, source = find_mask(config, name, square, image, run_parser=run_parser)
     if square.transparent and source != "alpha":
         path = pathlib.Path(data.image_root) / name
         warnings.warn(f"{path} is partly transparent and was composited over white", stacklevel=2)
-    return Item(stem_of(name), image, mask, depth, latent, square.picture.width)
+    return Item(stem, image, mask, depth, latent, square.picture.width)
 
 
 def inputs_of(config: ConfigDict, name: str) -> dict[str, str]:
@@ -113,8 +112,8 @@ def inputs_of(config: ConfigDict, name: str) -> dict[str, str]:
     return {
         "image": content_of(pathlib.Path(data.image_root) / name),
         "mask": content_of(pathlib.Path(data.mask_root) / f"{stem}.png") if masked else MISSING,
-        "latent": content_of(find_latent(data.latent_root, name) or "") if latents and data.latent_root else MISSING,
-        "depth": content_of(find_depth(data.depth_root, name) or "") if data.depth_root else MISSING,
+        "latent": content_of(find_latent(data.latent_root, stem) or "") if latents and data.latent_root else MISSING,
+        "depth": content_of(find_depth(data.depth_root, stem) or "") if data.depth_root else MISSING,
     }
 
 
@@ -205,8 +204,7 @@ def parse_mask(config: ConfigDict, image: Image) -> Mask:
     from gan2shape_jax.networks import parsing  # imports jax, which merely checking files should not wait for
 
     parser, arch, params = load_parser_of(config)
-    normalize = parser.normalize or config.parsing.normalize_all
-    labels = parsing.find_labels(params, image, arch, side=parser.side, normalize=normalize)
+    labels = parsing.find_labels(params, image, arch, side=parser.side, normalize=parser.normalize)
     return parsing.mask_of_labels(labels, parser.values, image.shape[0])
 
 

@@ -199,16 +199,15 @@ def atomic_folder(folder: _Path, *, replaces: Collection[str] | None = ()) -> It
                 above.rmdir()
 
 
-def clear_leftovers(folder: pathlib.Path, *, of: Collection[str] | None = None) -> None:
+def clear_leftovers(folder: pathlib.Path) -> None:
     """Cleans up what killed writes have left in a folder; only to be called while nobody is writing there.
 
-    Where others are, `of` names the files (without their ending) and folders that only the caller writes.
     Partial files and folders are removed. A folder that was moved aside for a new one is put back if the new one is
     missing, and removed otherwise. Raises `UserError` if something cannot be removed or put back.
     """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         hidden = _HIDDEN.fullmatch(path.name)
-        if hidden is None or of is not None and hidden["name"] not in of:
+        if hidden is None:
             continue
         real = folder / hidden["name"]
         try:
@@ -222,10 +221,10 @@ def clear_leftovers(folder: pathlib.Path, *, of: Collection[str] | None = None) 
             raise io_error(error, f"cannot clear {path}, left by an earlier run") from error
 
 
-def set_aside(path: Any, why: object) -> None:
+def set_aside(path: pathlib.Path, why: object) -> None:
     """Moves a file or folder that cannot be read to NAME.unreadable-N beside it, with a warning that says `why`.
 
-    `path` is local, or in object storage as an `epath.Path`. Raises `UserError` if it cannot be moved.
+    Raises `UserError` if it cannot be moved.
     """
     reason = (str(why) or type(why).__name__).splitlines()[0]
     others = (path.with_name(f"{path.name}{_ASIDE}{number}") for number in itertools.count(1))
@@ -249,8 +248,8 @@ def spare_unreadable(path: pathlib.Path, read: Callable[[pathlib.Path], object])
         set_aside(path, error)
 
 
-def remove_folder(folder: Any) -> bool:
-    """Removes a folder of the program's own, local or an `epath.Path`, apart from what was set aside in it.
+def remove_folder(folder: pathlib.Path) -> bool:
+    """Removes a folder of the program's own, apart from what was set aside in it.
 
     What cannot be removed stays, too. Returns whether all of it has gone.
     """

@@ -59,7 +59,6 @@ def required_files_of(config: ConfigDict, names: Sequence[str] = ()) -> list[Req
 
     data, trains = config.data, config.recipe != "predict"
     lift = config.recipe in ("lift", "finetune", "train_detail")
-    distances = sorted(perceptual_distances(config)) if trains else []
     if trains:  # prediction uses the GAN and latents if there are any
         path = config.gan.checkpoint
         beside = [_beside(path, kind) for kind in (".pt", ".pth", ".pkl")]
@@ -99,20 +98,13 @@ def required_files_of(config: ConfigDict, names: Sequence[str] = ()) -> list[Req
     if config.networks.pretrained:
         start = "or --config.recipe=train --config.networks.pretrained= to start from the ellipsoid prior (needs masks)"
         need("networks.pretrained", start if trains and not lift else "networks.safetensors of a joint run")
-    without = "--config.loss.perceptual=discriminator needs none"
-    for name in distances:
-        if name == "lpips":
-            command = convert_command("vgg16-397923af.pth", "vgg.pth", target=config.loss.lpips_weights or _OUT)
-            need("loss.lpips_weights", f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}; {without}")
-        elif name in extensions.names("distance") and extensions.load("distance", name).load:
-            need(f"loss.{name}_weights", f"parameters of the distance {name!r}; {without}")
+    without, distance = "--config.loss.perceptual=discriminator needs none", config.loss.perceptual if trains else ""
+    if distance == "lpips":
+        command = convert_command("vgg16-397923af.pth", "vgg.pth", target=config.loss.lpips_weights or _OUT)
+        need("loss.lpips_weights", f"LPIPS v0.1: {_VGG16} and {_LPIPS}; {command}; {without}")
+    elif distance in extensions.names("distance") and extensions.load("distance", distance).load:
+        need(f"loss.{distance}_weights", f"parameters of the distance {distance!r}; {without}")
     return files
-
-
-def perceptual_distances(config: ConfigDict) -> set[str]:
-    """Returns the names of the perceptual distances that a run computes: of its losses, and to choose a refinement."""
-    refined = config.recipe == "refine" and config.refinement.criterion != "l1"
-    return {config.loss.perceptual, *([config.refinement.criterion] if refined else [])}
 
 
 def _published(file: str) -> str:
@@ -152,17 +144,18 @@ def absent_of_images(config: ConfigDict, names: Sequence[str]) -> dict[str, list
 
     Folders that are not given or do not exist are left out, and so are masks that may come from elsewhere.
     """
-
-    def has_mask(root: str, name: str) -> bool:
-        if find(root, stem_of(name), (".png",)) or config.data.mask_source not in ("auto", "file"):
-            return True
-        parsed = category_of(config.category).parser and os.path.isfile(config.parsing.weights)
-        return config.data.mask_source == "auto" and (bool(parsed) or has_alpha(f"{config.data.image_root}/{name}"))
-
-    there: dict[str, Callable[[str, str], object]]
-    there = {"latent_root": find_latent, "depth_root": find_depth, "mask_root": has_mask}
-    roots = {field: config.data[field] for field in there if os.path.isdir(config.data[field])}
-    return {field: [name for name in names if not there[field](root, name)] for field, root in roots.items()}
+    has: dict[str, Callable[[str, str], object]] = {"latent_root": find_latent, "depth_root": find_depth}
+    has["mask_root"] = lambda root, stem: find(root, stem, (".png",))
+    roots = {field: config.data[field] for field in has if os.path.isdir(config.data[field])}
+    absent = {field: [name for name in names if not has[field](root, stem_of(name))] for field, root in roots.items()}
+    if masks := absent.get("mask_root"):
+        source, weights = config.data.mask_source, config.parsing.weights
+        parsed = source == "auto" and category_of(config.category).parser and os.path.isfile(weights)
+        if parsed or source not in ("auto", "file"):
+            absent["mask_root"] = []
+        elif source == "auto":
+            absent["mask_root"] = [name for name in masks if not has_alpha(f"{config.data.image_root}/{name}")]
+    return absent
 
 
 def require_images(config: ConfigDict, names: Sequence[str]) -> None:

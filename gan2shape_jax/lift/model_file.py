@@ -44,7 +44,6 @@ FORMAT = "gan2shape_jax model"
 VERSION = 1
 STATISTICS = {"view_mean": (6,), "view_cov": (6, 6), "light_mean": (4,), "light_cov": (4, 4)}
 _FOLDER = "statistics/"
-MASK, LANDMARKS = f"{_FOLDER}mask", f"{_FOLDER}landmarks"
 # The tensors of a `LatentPoseEdit`, by its fields and its subspace's.
 _POSE_EDIT = {name: f"turning_{name}" for name in ("axes", "centre", "values", "farthest")}
 _POSE_EDIT |= {"dual_basis": "turning_readers"}
@@ -126,21 +125,18 @@ def read_model(path: pathlib.Path) -> LiftedModel | None:
         facts = _facts_of(path, file.metadata)
         if facts is None:
             return None
-        names = {part: _FOLDER + name for part, name in _POSE_EDIT.items()}
-        parts: dict[str, Any] = {}
-        if not file.shapes.keys().isdisjoint(names.values()):
-            if missing := [name for name in names.values() if name not in file.shapes]:
-                raise UserError(f"model {path} is damaged: it lacks {', '.join(missing)}")
-            parts = {part: file.read(name) for part, name in names.items()}
-        mask = np.asarray(file.read(MASK), np.float32) if MASK in file.shapes else None
-        landmarks = np.asarray(file.read(LANDMARKS), np.float32) if LANDMARKS in file.shapes else None
-    side = facts.fits.get("image_size")
-    if mask is not None and not (mask.shape == (side, side) and mask.min() >= 0 and mask.max() <= 1):
-        raise UserError(f"model {path} is damaged: {MASK} is not a mask of {side} pixels a side")
-    if landmarks is not None and not (landmarks.shape == (5, 3) and np.isfinite(landmarks).all()):
-        raise UserError(f"model {path} is damaged: {LANDMARKS} is not five points")
-    own = {name: parts.pop(name) for name in ("values", "farthest") if parts}
-    edit = LatentPoseEdit(subspace=FlipSubspace(**parts), **own) if own else None
+        held = {name.removeprefix(_FOLDER): file.read(name) for name in file.shapes if name.startswith(_FOLDER)}
+    mask, landmarks = (np.asarray(held[key], np.float32) if key in held else None for key in ("mask", "landmarks"))
+    side, edit = facts.fits.get("image_size"), None
+    masked = mask is None or (mask.shape == (side, side) and mask.min() >= 0 and mask.max() <= 1)
+    marked = landmarks is None or (landmarks.shape == (5, 3) and np.isfinite(landmarks).all())
+    turns = held.keys() & set(_POSE_EDIT.values())
+    if not masked or not marked or len(turns) not in (0, len(_POSE_EDIT)):
+        raise UserError(f"model {path} is damaged: what a lift writes to {_FOLDER} is not there")
+    if turns:
+        parts: dict[str, Any] = {part: held[name] for part, name in _POSE_EDIT.items()}
+        own = {name: parts.pop(name) for name in ("values", "farthest")}
+        edit = LatentPoseEdit(subspace=FlipSubspace(**parts), **own)
     return LiftedModel(path, facts, edit, mask, landmarks)
 
 

@@ -7,7 +7,6 @@ includes its starting point, so a refinement that does not help changes nothing.
 and their fine-tuned version: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.)
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Scalar
 from ml_collections import ConfigDict
 
-from gan2shape_jax.method import models, perceptual
+from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.state import Context, PreparedImage, ProjectedSamples, TrainState
 from gan2shape_jax.method.step3 import STEP3, reference_code, step3_loss
@@ -51,14 +50,12 @@ def keep_best(
     *,
     batches: int,
     gain: float,
-    criterion: str = "l1",
 ) -> tuple[models.Params, float, list[float]]:
     """Returns the first networks, going from a model's to the refined ones, that explain held-out samples well enough.
 
     Also returns their share of the way, and the L1 error on held-out samples for each of `SHARES`. The samples, in
     `batches` batches, at least one, are drawn from the factors at the end of the refinement; for `gain`, see `chosen`.
-    How well they are explained is told by `criterion`: 'l1', or the name of a distance (`perceptual.named`); of
-    networks that show less than half of the object, since they moved it out of the picture, by NaN.
+    The error of networks that show less than half of the object, since they moved it out of the picture, is NaN.
     """
     example, settings = prepared.example, prepared.settings
     start = start | {"encoder": state.params["encoder"]}  # the score ignores it, but projecting needs it trained
@@ -67,44 +64,30 @@ def keep_best(
     collected = collecting(STEP3)
     drawn = [collected(start, state.factors, code, example, key, number, frozen, settings) for number in range(batches)]
     samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *drawn)
-    errors = [
-        _explained(start, state.params, jnp.float32(share), samples, context, criterion=criterion) for share in SHARES
-    ]
-    there = [float(error["shown"]) >= float(errors[0]["shown"]) / 2 for error in errors]
-    l1, told = (
-        [float(error[name]) if seen else np.nan for error, seen in zip(errors, there, strict=True)]
-        for name in ("l1", criterion)
-    )
-    share = SHARES[chosen(told, gain=gain)]
+    errors = [_explained(start, state.params, jnp.float32(share), samples, context) for share in SHARES]
+    least = float(errors[0]["shown"]) / 2
+    l1 = [float(error["l1"]) if float(error["shown"]) >= least else np.nan for error in errors]
+    share = SHARES[chosen(l1, gain=gain)]
     if share == 1:
         return state.params, share, l1
     first, last = jax.device_get((start, state.params))
     return mixed(first, last, share), share, l1  # in NumPy: JAX would compile a program for every shape
 
 
-@functools.partial(jax.jit, static_argnames="criterion")
+@jax.jit
 def _explained(
     start: models.Params,
     end: models.Params,
     share: Float[Scalar, ""],
     samples: ProjectedSamples,
     context: Context,
-    *,
-    criterion: str,
 ) -> dict[str, Float[Scalar, ""]]:
-    """Returns how far the networks' reconstructions are from the samples, by `l1` and by the criterion.
+    """Returns how far the networks' reconstructions are from the samples, and how many pixels of objects they show.
 
-    And how many pixels of the samples' objects they show (`shown`): where there are none, nothing differs.
+    Where none are shown, nothing differs.
     """
-    params, frozen = mixed(start, end, share), context.frozen
-    _, (metrics, (geometry, recon)) = step3_loss(params, samples, context, flip=False)
-    errors = {"l1": metrics["l1_samples"], "shown": (geometry.valid[1:] * samples.masks).sum()}
-    if criterion != "l1":
-        distance, mask = perceptual.named(criterion), (geometry.valid[1:] * samples.masks)[..., None]
-        settings = context.settings
-        ours, theirs = (distance.features(images * mask, frozen, settings) for images in (recon[0, 1:], samples.images))
-        errors[criterion] = distance.distance(ours, theirs, frozen)
-    return errors
+    _, (metrics, (geometry, _)) = step3_loss(mixed(start, end, share), samples, context, flip=False)
+    return {"l1": metrics["l1_samples"], "shown": (geometry.valid[1:] * samples.masks).sum()}
 
 
 _code = jax.jit(reference_code)
@@ -120,8 +103,7 @@ def finished(
     batches, gain = config.refinement.held_out, config.refinement.gain
     if not batches:
         return state.params, {}
-    criterion = config.refinement.criterion
-    params, share, l1 = keep_best(start, state, prepared, frozen, batches=batches, gain=gain, criterion=criterion)
+    params, share, l1 = keep_best(start, state, prepared, frozen, batches=batches, gain=gain)
     return params, {"refinement_share": share, "held_out_l1": dict(zip(map(str, SHARES), l1, strict=True))}
 
 

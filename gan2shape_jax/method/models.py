@@ -32,7 +32,6 @@ from gan2shape_jax.networks.modules import (
     initial_params,
     param_shapes,
 )
-from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
 NAMES = ("depth", "albedo", "view", "light", "encoder")
 DETAIL = "detail"
@@ -109,10 +108,9 @@ def init_params(key: PRNGKeyArray, settings: Settings) -> Params:
 
 
 def _apply(params: Params, name: str, images: Float[Array, "n s s c"], settings: Settings) -> jax.Array:
-    """Returns a network's output in float32: its last layer always computes in it, see `precision`."""
-    chosen = to_compute_dtype(params[name], settings.precision, keep=("output",))
+    """Returns a network's output."""
     module: Any = detail_module(settings) if name == DETAIL else modules(settings)[name]
-    return to_float32(module.apply({"params": chosen}, to_compute_dtype(images, settings.precision)))
+    return jnp.asarray(module.apply({"params": params[name]}, images))
 
 
 def depth(params: Params, images: _Images, settings: Settings) -> Float[Array, "n s s"]:

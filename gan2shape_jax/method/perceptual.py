@@ -4,8 +4,8 @@ Images are `(N, H, W, 3)` in [-1, 1], already multiplied by their mask. Source: 
 2018. Both distances work on features, so that features of an unchanging target need to be computed
 only once.
 
-`config.loss.perceptual` names the distance of the losses, `config.refinement.criterion` may name one for choosing how
-much of a refinement is kept. Another package adds one as an entry point of `distance.NAME`.
+`config.loss.perceptual` names the distance of the losses. Another package adds one as an entry point of
+`distance.NAME`.
 
 The parameters of LPIPS are a flat dictionary, float32 arrays with these names:
 
@@ -32,7 +32,6 @@ from gan2shape_jax.io.weights import misfits, open_safetensors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
 from gan2shape_jax.networks import convolution
-from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
 # Channels and number of layers of each of VGG16's blocks; the side is halved between blocks.
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -110,10 +109,8 @@ def discriminator_distance(
 
 
 def discriminator_features(images: Float[Array, "m s s 3"], frozen: FrozenModels, settings: Settings) -> Features:
-    """Returns the discriminator's first features of each image, in float32; each has a leading axis m."""
-    discriminator, cast_images = to_compute_dtype((frozen.discriminator, images), settings.precision)
-    features = stylegan2.discriminator_features(discriminator, cast_images, arch=settings.architecture, count=4)
-    return tuple(to_float32(layer) for layer in features)
+    """Returns the discriminator's first features of each image; each has a leading axis m."""
+    return stylegan2.discriminator_features(frozen.discriminator, images, arch=settings.architecture, count=4)
 
 
 def load_lpips(path: str | pathlib.Path) -> dict[str, jax.Array]:
@@ -196,8 +193,7 @@ def _torch_name(name: str) -> str:
 
 
 def _lpips_features(images: jax.Array, frozen: FrozenModels, settings: Settings) -> Features:
-    params = to_compute_dtype(frozen.distances["lpips"], settings.precision, keep=("shift", "scale"))
-    return lpips_features(params, images)
+    return lpips_features(frozen.distances["lpips"], images)
 
 
 def _mean_lpips(first: Features, second: Features, frozen: FrozenModels) -> Float[Scalar, ""]:

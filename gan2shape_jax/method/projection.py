@@ -12,7 +12,6 @@ from gan2shape_jax.geometry import resample
 from gan2shape_jax.method import models
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.settings import Settings
-from gan2shape_jax.networks.precision import to_compute_dtype, to_float32
 
 
 def synthesize(
@@ -26,8 +25,7 @@ def synthesize_large(
     latent: Float[Array, "n *layers w"], frozen: FrozenModels, settings: Settings
 ) -> Float[Array, "n c c 3"]:
     """Returns images as `synthesize` does, but at the GAN's own size, or the crop's if there is one."""
-    generator, styles = to_compute_dtype((frozen.generator, latent), settings.precision)
-    drawn = jnp.clip(to_float32(stylegan2.synthesize(generator, styles, arch=settings.architecture)), -1.0, 1.0)
+    drawn = jnp.clip(stylegan2.synthesize(frozen.generator, latent, arch=settings.architecture), -1.0, 1.0)
     if settings.crop is None:
         return drawn
     return resample.center_crop(resample.resize(drawn, settings.original_size), settings.crop)

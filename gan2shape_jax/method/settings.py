@@ -17,7 +17,6 @@ from gan2shape_jax.errors import ConfigError
 from gan2shape_jax.geometry.camera import Camera
 from gan2shape_jax.method.factors import ViewRange
 from gan2shape_jax.networks import modules
-from gan2shape_jax.networks.precision import Precision, chosen
 from gan2shape_jax.stylegan2 import Architecture
 
 
@@ -79,7 +78,6 @@ class Settings:
     regularize_offset: bool = _shaping(True)
     # Whether V and L are averaged over an image and its mirror image, so that they agree; for a lifted model.
     mirrored: bool = _shaping(False)
-    precision: Precision = _shaping("float32")
     # The terms of step 3 and of the anchored step that are computed: names of those below whose weights are positive.
     optional_terms: tuple[str, ...] = _shaping(())
     # Scale of offsets in W: the truncation of the GAN, which applies to the input's latent and its offset together.
@@ -166,7 +164,6 @@ def from_config(config: ConfigDict, architecture: Architecture, *, original_size
         relative_enc=gan.relative_enc,
         regularize_offset=gan.regularize_offset,
         offset_scale=gan.truncation,
-        precision=chosen(config.runtime.precision, jax.devices()[0].platform),
         # The published code's faults, which `config.reference` switches on together.
         sampling="half" if config.reference else "centred",
         unit_normals=not config.reference,

@@ -4,7 +4,7 @@ Depth and albedo are `EncoderDecoder`s, view and light `Encoder`s, the latent's 
 detail to a lifted model's albedo is a `SkipDecoder`, which the method has not. `layers` says each one's, in order.
 Images are `(N, S, S, C)` in [-1, 1], S a power of two; features `(N, H, W, C)`; kernels `(rows, columns, in, out)`, but
 of `expand` `(in, rows, columns, out)`. Parameters take the dtype of the input they are initialised with; afterwards, a
-layer computes in the dtype of its parameters, whatever its input's dtype: see `precision`.
+layer computes in the dtype of its parameters, whatever its input's dtype.
 """
 
 import math

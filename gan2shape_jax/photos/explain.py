@@ -167,7 +167,7 @@ def train(
     grader: judge.Grader,
     schedule: tuple[Phase, ...],
     *,
-    folder: pathlib.PurePath | None = None,
+    folder: pathlib.Path | None = None,
     watcher: loop.Watcher = _UNWATCHED,
     requested: Requested | None = None,
     assessment: judge.Assessment | None = None,

@@ -57,7 +57,7 @@ def load_photo_model(kind: ConfigDict, *, log: Callable[[str], None], refine: bo
     Raises `UserError`: the GAN or the model is unusable, or `load_refiner` does.
     """
     plan = _plan_of(kind, "predict")
-    runtime.set_up_runtime(plan.config)
+    runtime.keep_programs(plan.config.runtime.compilation_cache)
     finder = load_finder(plan.config, inputs.load_gan(plan.config), log=log)
     predictor = explain.load_predictor(plan, None, assesses=False)
     return PhotoModel(finder, predictor, load_refiner(kind) if refine else None)

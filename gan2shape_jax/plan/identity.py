@@ -27,22 +27,15 @@ import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax import extensions
-from gan2shape_jax.config import set_field
 from gan2shape_jax.config.load import config_of_tree
 from gan2shape_jax.config.schema import fields
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.files import content_of, read_object
-from gan2shape_jax.networks import modules, precision
+from gan2shape_jax.networks import modules
 from gan2shape_jax.plan.recipe import RECIPES, Recipe
 
-# Fields whose value may be left to the program, and what says so: a run goes on with the values that it began with.
-AUTO_FIELDS = {
-    "networks.width": 0,
-    "networks.group_base": 0,
-    "runtime.precision": "auto",
-    "schedule.batches_per_iteration": 0,
-}
+AUTO = 0  # the value that leaves a field to the program: a run goes on with the values that it began with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +68,6 @@ _NAMED: dict[str, extensions.Kind] = {
     "category": "category",
     "loss.perceptual": "distance",
     "networks.depth": "depth_network",
-    "refinement.criterion": "distance",
 }
 
 
@@ -167,12 +159,12 @@ def resolve_auto(config: ConfigDict, recipe: Recipe, before: ConfigDict | None =
     choices: dict[str, Callable[[], Any]] = {
         "networks.width": lambda: modules.default_width(side),
         "networks.group_base": lambda: modules.default_group_base(side),
-        "runtime.precision": lambda: precision.chosen(precision.AUTO, jax.default_backend()),
         "schedule.batches_per_iteration": lambda: jax.device_count() if averaged else int(recipe.shares_networks),
     }
-    chosen = config.copy_and_resolve_references().unlock()
-    for path, auto in AUTO_FIELDS.items():
-        value = operator.attrgetter(path)
-        if value(config) == auto:
-            set_field(chosen, path, value(before) if before else choices[path]())
-    return chosen.lock()
+    chosen = config.copy_and_resolve_references()
+    with chosen.unlocked():
+        for path, choice in choices.items():
+            value = operator.attrgetter(path)
+            if value(config) == AUTO:
+                chosen.update_from_flattened_dict({path: value(before) if before else choice()})
+    return chosen

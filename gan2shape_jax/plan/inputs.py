@@ -17,7 +17,6 @@ from gan2shape_jax.detection.faces import landmarks_in
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.io import arrays, data, image_files
 from gan2shape_jax.io.files import atomic_file, set_aside
-from gan2shape_jax.io.required_files import perceptual_distances
 from gan2shape_jax.method import models, perceptual, prior, projection
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.frozen import build as build_frozen
@@ -56,7 +55,7 @@ def load_frozen(
     """
     config = plan.config
     architecture, weights = gan or load_gan(config)
-    distances = perceptual_distances(config) if perceptual_weights else set()
+    distances = [config.loss.perceptual] if perceptual_weights else []
     frozen = build_frozen(
         weights,
         architecture,
@@ -73,7 +72,7 @@ def load_frozen(
 def initial_params(plan: Plan, settings: Settings) -> models.Params:
     """Returns what an image starts from: the pretrained networks, or random ones from the seed.
 
-    If a model is refined with a new encoder (`config.refinement.new_encoder`), that encoder is random too.
+    If a model is refined by projected samples, with an encoder of the image's own, that encoder is random too.
     """
     config, path = plan.config, plan.config.networks.pretrained
     like = models.shapes(settings)

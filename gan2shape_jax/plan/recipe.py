@@ -52,11 +52,6 @@ class Recipe:
         return self.name != "predict"
 
     @property
-    def trains_each(self) -> bool:
-        """Whether each image trains networks of its own."""
-        return self.single and self.trains
-
-    @property
     def shares_networks(self) -> bool:
         """Whether one set of networks is trained for all images."""
         return self.trains and not self.single
@@ -241,9 +236,7 @@ class Plan:
     @property
     def trains_encoder(self) -> bool:
         """Whether each image trains an encoder from scratch, though the run has a model."""
-        return self.recipe.name == "train" or (
-            self.recipe.name == "refine" and bool(self.config.refinement.new_encoder)
-        )
+        return self.recipe.name == "train" or (self.recipe.name == "refine" and not self.turns)
 
     def settings(self, architecture: Architecture, *, original_size: int) -> Settings:
         """Returns the method's settings; a model's encoder, if it is used, is interpreted as in that model.
@@ -344,7 +337,6 @@ def _as_refinement(config: ConfigDict) -> ConfigDict:
     stages = tuple(tuple(stage) for stage in config.refinement.stages)
     if config.refinement.samples == "turned":
         stages = tuple((first, 0, third) for first, _, third in stages)
-        chosen.refinement.new_encoder = False
     chosen.schedule.stages = stages
     chosen.schedule.flip1 = chosen.schedule.flip3 = len(stages) * (mirrored,)
     chosen.optimizer.learning_rate = config.refinement.learning_rate

@@ -30,20 +30,6 @@ from gan2shape_jax.training.loop import Cadence
 _CACHING = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
 
 
-def set_up_runtime(config: ConfigDict) -> None:
-    """Sets up what must precede the first computation: kept programs, GPU determinism."""
-    keep_programs(config.runtime.compilation_cache)
-    if config.runtime.deterministic:
-        add_flag("--xla_gpu_deterministic_ops=true")
-
-
-def add_flag(flag: str) -> None:
-    """Adds `--name=value` to `XLA_FLAGS`, which XLA reads when JAX starts its first device, unless the user set it."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    if flag.partition("=")[0] not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
-
-
 def keep_programs(setting: str) -> None:
     """Makes JAX keep compiled programs on disk, unless the process already does, as by JAX_COMPILATION_CACHE_DIR.
 

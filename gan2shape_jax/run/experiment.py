@@ -1,12 +1,25 @@
 """A run: everything is checked, the folder is locked, and then images are trained or predicted, or a GAN is lifted."""
 
+import os
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.plan import runtime
-from gan2shape_jax.plan.recipe import ready
+from gan2shape_jax.plan.recipe import RECIPES, ready
 from gan2shape_jax.run import folder, images, joint, lift
+from gan2shape_jax.training import devices
+
+
+def require_one_process(config: ConfigDict) -> None:
+    """Raises `UserError` if this is one of several processes, but the images are independent of each other."""
+    _, count = devices.host_of(os.environ)
+    if count > 1 and not RECIPES[config.recipe].shares_networks:
+        raise UserError(
+            f"this is one of {count} processes (Slurm, Open MPI, JAX_NUM_PROCESSES), but images of config.recipe "
+            f"{config.recipe!r} are divided by --cluster ray alone: start that command once, in one process"
+        )
 
 
 def run_experiment(config: ConfigDict, *, only: Sequence[str] | None = None) -> int:
@@ -23,7 +36,7 @@ def run_experiment(config: ConfigDict, *, only: Sequence[str] | None = None) -> 
       UserError: a file, the GAN or the folder is unusable, so that no image could succeed.
     """
     plan, names = ready(config, only)
-    runtime.set_up_runtime(plan.config)
+    runtime.keep_programs(plan.config.runtime.compilation_cache)
     recipe = plan.recipe
     with folder.opened(plan, [] if recipe.lifts else names) as run:
         if recipe.lifts:

@@ -6,37 +6,31 @@ WORKDIR/results/NAME/   an image's results, apart from the run's own files
 WORKDIR/                .gan2shape_jax.json (see `io.output_folders`), .lock (see `run.lock`)
 WORKDIR/                failures.json  results.csv  results.md  index.html  latents/NAME.npy
 WORKDIR/                checkpoints/NAME/  tensorboard/NAME/
-WORKDIR/.hosts/failures-N-of-M.json   the images that failed when host N of M last ran
 
-A start locks the folder (`opened`), reads it once and decides once. Each host's share is that of its number, whatever
-is finished, so hosts agree without asking each other; only those that train together wait until all are there. A lost
-host's images are resumed at the next start, from their checkpoints, by however many hosts there are then.
+A start locks the folder (`opened`), reads it once and decides once. Hosts that train together wait until all are there;
+the first one writes.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import glob
 import importlib.metadata
-import importlib.util
 import json
 import os
 import pathlib
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-from etils import epath
 from ml_collections import ConfigDict
 
 import gan2shape_jax
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.load import read_config
-from gan2shape_jax.config.schema import OBJECT_STORAGE
-from gan2shape_jax.errors import UserError, one_line
+from gan2shape_jax.errors import UserError
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.data import inputs_of
 from gan2shape_jax.io.files import atomic_text, clear_leftovers, read_object, set_aside, spare_unreadable
@@ -45,9 +39,8 @@ from gan2shape_jax.io.output_folders import CHECKPOINTS, RUN, require_output_fol
 from gan2shape_jax.plan.identity import Identity, digest, identity_of, read_identity, resolve_auto
 from gan2shape_jax.plan.recipe import Plan
 from gan2shape_jax.results import AWAITS, examine, load_metrics
-from gan2shape_jax.run import hosts, lock
-from gan2shape_jax.run.hosts import ALONE, Team
-from gan2shape_jax.training.checkpoint import made_with
+from gan2shape_jax.run import lock
+from gan2shape_jax.training import devices
 from gan2shape_jax.training.resume import INPUTS, Decision, Existing, Requested, State, decide
 
 TRAINED = ("networks.safetensors", "history.json", "history.csv")
@@ -60,18 +53,15 @@ class RunFolder:
     """Paths of a run, and what has failed."""
 
     root: pathlib.Path  # the run's folder
-    # Where checkpoints are kept, possibly in object storage; None is in the run's folder.
-    checkpoint_folder: pathlib.PurePath | None = None
-    team: Team = Team()  # this host among those of the run
+    checkpoint_folder: pathlib.Path | None = None  # where checkpoints are kept; None is in the run's folder
     # Functions that raise `FatalRunError` if a folder is this run's no longer.
-    requires: tuple[Callable[[], None], ...] = ()
+    requires: Sequence[Callable[[], None]] = ()
 
     @classmethod
     def at(cls, config: ConfigDict) -> RunFolder:
         """Returns the folder that the configuration names; nothing is written."""
         kept = config.checkpoint.folder
-        place: Any = epath.Path(kept) if "://" in kept else pathlib.Path(kept) if kept else None
-        return cls(pathlib.Path(config.workdir), place)
+        return cls(pathlib.Path(config.workdir), pathlib.Path(kept) if kept else None)
 
     def describe(self, config: ConfigDict, identity: Identity, plan: Mapping[str, Any] | None = None) -> None:
         """Writes the configuration and the versions of this start; `UserError` if that fails.
@@ -102,17 +92,22 @@ class RunFolder:
         return results_root(self.root) / name
 
     @property
-    def checkpoint_root(self) -> Any:
+    def leads(self) -> bool:
+        """Whether this process writes: the only one, or the first of hosts that train together."""
+        return jax.process_index() == 0
+
+    @property
+    def checkpoint_root(self) -> pathlib.Path:
         """Folder of the checkpoints."""
         return self.checkpoint_folder or self.root / "checkpoints"
 
-    def checkpoints(self, name: str) -> pathlib.PurePath:
+    def checkpoints(self, name: str) -> pathlib.Path:
         """Returns the folder of an image's checkpoints: its name, or a hash of one that Orbax takes for a pattern."""
         pattern = glob.has_magic(name)
         return self.checkpoint_root / (f".image-{digest(name)}" if pattern else name)
 
     @property
-    def shared_checkpoints(self) -> pathlib.PurePath:
+    def shared_checkpoints(self) -> pathlib.Path:
         """Folder of the checkpoints of networks that all images share."""
         return self.checkpoint_root / ".all"
 
@@ -170,20 +165,13 @@ class RunFolder:
             return not load_metrics(folder).get(AWAITS)
         return True
 
-    def write_failures(self, failures: dict[str, str]) -> dict[str, str]:
-        """Writes `failures.json`, or removes it if there are none; returns the failures of all hosts of the run."""
-        every, path, team, inside = dict(failures), self.root / "failures.json", self.team, self.root / ".hosts"
-        if team.count > 1:
-            atomic_text(inside / f"failures{team.suffix}.json", json.dumps(failures) + "\n")
-            for other in sorted(inside.glob(f"failures-*-of-{team.count}.json")):
-                with contextlib.suppress(OSError, UserError):  # another host's file, being rewritten
-                    others = read_object(other, "a host's failures")
-                    every |= {name: why for name, why in others.items() if not self.is_finished(name)}
-        if every:
-            atomic_text(path, json.dumps(every, indent=2) + "\n")
+    def write_failures(self, failures: dict[str, str]) -> None:
+        """Writes `failures.json`, or removes it if there are none."""
+        path = self.root / "failures.json"
+        if failures:
+            atomic_text(path, json.dumps(failures, indent=2) + "\n")
         else:
             path.unlink(missing_ok=True)
-        return every
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,8 +181,9 @@ class Run:
     plan: Plan  # with nothing left to the program
     identity: Identity
     folder: RunFolder
-    images: Mapping[str, Decision]  # what happens to this host's share of the images, by name
+    images: Mapping[str, Decision]  # what happens to the images, by name
     networks: Decision  # what happens to networks that all images share
+    faults: Mapping[str, str]  # why results cannot be read, by their images' stems
 
     @property
     def config(self) -> ConfigDict:
@@ -230,24 +219,11 @@ def opened(plan: Plan, names: Sequence[str]) -> Iterator[Run]:
     `names` are those in the image list. Hosts that train networks together wait for each other and are connected.
     Raises `UserError`: another run has the folder, it holds another one, or a host is missing.
     """
-    config, together = plan.config, plan.recipe.shares_networks
-    several, timeout_s = config.runtime.hosts == "auto", config.runtime.hosts_timeout_s
-    team = hosts.team_of(os.environ) if several else ALONE
-    connected = together and several and team.count == 1
-    if connected:
-        team = hosts.of_slice(timeout_s)
-    require_independent(plan, team)
     with contextlib.ExitStack() as stack:
-        folder = dataclasses.replace(RunFolder.at(config), team=team)
-        folder = dataclasses.replace(folder, requires=_locked(stack, plan, folder, names))
-        if together and team.count > 1:
-            lock.wait_for_hosts(folder.root, team, timeout_s)
-            if not connected:
-                hosts.connect(team, timeout_s)
-        share = list(names[team.index :: team.count])
-        run, faults = _decided(plan, folder, names, share, tidies=True)
-        for name, why in faults.items():
-            set_aside(folder.result(stem_of(name)), f"it is incomplete: {why}; the image is reconstructed again")
+        folder = _locked(stack, plan, names)
+        run = _decided(plan, folder, names)
+        for name, why in run.faults.items() if folder.leads else ():
+            set_aside(folder.result(name), f"it is incomplete: {why}; the image is reconstructed again")
         try:
             yield run
         except Exception:
@@ -255,109 +231,77 @@ def opened(plan: Plan, names: Sequence[str]) -> Iterator[Run]:
             raise
 
 
-def require_independent(plan: Plan, team: Team) -> None:
-    """Raises `UserError` if several hosts have images of which each starts from the one before."""
-    if team.count > 1 and plan.recipe.trains_each and not plan.config.schedule.reset_weight:
-        raise UserError(
-            "config.schedule.reset_weight is False: each image starts from the networks of the previous "
-            "one, which several hosts cannot do; set it to True, or config.runtime.hosts='one'"
-        )
-
-
 def require_usable(plan: Plan, names: Sequence[str]) -> None:
     """Raises `UserError` if what the run's folder holds, or its name, does not go with this run; nothing is written."""
     folder = RunFolder.at(plan.config)
     for place, kind, option in _places(plan, folder):
-        if kind and isinstance(place, pathlib.Path):
+        if kind:
             require_output_folder(place, kind, option)
-    _decided(plan, folder, names, names, tidies=False)
+    _decided(plan, folder, names)
 
 
-def _places(plan: Plan, folder: RunFolder) -> list[tuple[pathlib.PurePath, str, str]]:
+def _places(plan: Plan, folder: RunFolder) -> list[tuple[pathlib.Path, str, str]]:
     """Returns the folders that a run holds: its own and that of its checkpoints, which another run might also use.
 
     With the kind of each, '' for one inside the run's, and the field that names it.
     """
     own, kept, field = (folder.root, RUN, "config.workdir"), folder.checkpoint_root, "config.checkpoint.folder"
-    library = OBJECT_STORAGE.get(plan.config.checkpoint.folder.partition("://")[0])
-    if library and not any(map(importlib.util.find_spec, (library, "tensorflow"))):
-        raise UserError(f"{field} {plan.config.checkpoint.folder} needs the library {library}: pip install {library}")
-    if not plan.recipe.trains or _real(kept) == _real(folder.root):
+    if not plan.recipe.trains:
+        return [own]
+    require_no_pattern(kept)
+    if os.path.realpath(kept) == os.path.realpath(folder.root):
         return [own]
     return [own, (kept, CHECKPOINTS if folder.checkpoint_folder else "", field)]
 
 
-def _locked(
-    stack: contextlib.ExitStack, plan: Plan, folder: RunFolder, names: Sequence[str]
-) -> tuple[Callable[[], None], ...]:
-    """Locks the folders of a run; returns what raises if one of them was taken away."""
-    command = plan.config.to_dict()
+def _locked(stack: contextlib.ExitStack, plan: Plan, names: Sequence[str]) -> RunFolder:
+    """Locks the folders of a run, connects its hosts, and clears what killed writes have left; returns its folder."""
+    folder, command = RunFolder.at(plan.config), plan.config.to_dict()
     del command["workdir"], command["runtime"]["compilation_cache"]  # paths on the machine itself
-    run = digest([command, list(names)])
-    places = _places(plan, folder)
-    held = (lock.hold(place, kind, option=option, team=folder.team, run=run) for place, kind, option in places)
-    return tuple(map(stack.enter_context, held))
+    run, timeout_s = digest([command, list(names)]), plan.config.runtime.hosts_timeout_s
+    index, count = devices.host_of(os.environ) if plan.recipe.shares_networks else (0, 1)
+    requires = [
+        stack.enter_context(lock.hold(place, kind, option=option, run=run))
+        for place, kind, option in (_places(plan, folder) if index == 0 else ())
+    ]
+    if count > 1:
+        requires = [lock.meet(folder.root, run, index, count, timeout_s)]
+        devices.connect(index, count, timeout_s)
+    if folder.leads:
+        of_images = (place / stem_of(name) for name in names for place in (folder.result(""), folder.latents))
+        for place in dict.fromkeys([folder.root, *(path.parent for path in of_images)]):
+            clear_leftovers(place)
+    return dataclasses.replace(folder, requires=requires)
 
 
-def _decided(
-    plan: Plan, folder: RunFolder, names: Sequence[str], share: Sequence[str], *, tidies: bool
-) -> tuple[Run, dict[str, str]]:
-    """Returns a run, and the images whose results cannot be read, with why; devices start.
+def _decided(plan: Plan, folder: RunFolder, names: Sequence[str]) -> Run:
+    """Reads the folder, and returns the run in it; devices start.
 
-    What killed writes have left is removed if this `tidies`, once the folder is known to be this run's.
-    Raises `UserError`: the folder holds another run, or cannot hold this one; a result, or networks, are another's.
+    Raises `UserError`: the folder holds another run; a result, or networks, are another's.
     """
-    if plan.ends_with_detail:  # hours before it is needed
-        require_output_folder(folder.root / DETAIL, RUN, "a part of config.workdir")
-    if plan.recipe.trains:
-        require_no_pattern(folder.checkpoint_root)
-    require_apart(folder.root, map(stem_of, names))
     before, began = None, Existing()
     with contextlib.suppress(FileNotFoundError, UserError):  # results say themselves what they were made with
         before, identity = read_identity(folder.root / "config.json")
         began = Existing("begun", identity.computed)
     plan = dataclasses.replace(plan, config=resolve_auto(plan.config, plan.recipe, before))
-    run = Run(plan, identity_of(plan.config), folder, {}, Decision.MAKE)
+    run = Run(plan, identity_of(plan.config), folder, {}, Decision.MAKE, {})
     decide(began, Requested(run.identity.computed, place=f"{plan.config.workdir} holds a run"))
-    if began.state == "nothing" and plan.recipe.trains:  # or its `config.json` is lost
-        own = {"configuration": run.identity.fingerprint}
-        shared = [folder.shared_checkpoints] if plan.recipe.shares_networks else []
-        for place in shared or [folder.checkpoints(stem_of(name)) for name in names]:
-            decide(Existing("begun", made_with(place)), Requested(own, place=f"{place} has a checkpoint"))
-    if tidies:
-        _tidy(folder, [stem_of(name) for name in share])
-    existing = {name: folder.existing(stem_of(name)) for name in share}
+    existing = {name: folder.existing(stem_of(name)) for name in names}
     # Of what does not exist, the inputs are read when it is made.
-    requested = {name: run.requested(name) for name, result in existing.items() if result.state != "nothing"}
-    of_all = run.requested_networks(names)
-    images = dict.fromkeys(share, Decision.MAKE)
-    images |= {name: decide(existing[name], asked) for name, asked in requested.items()}
-    networks = decide(folder.existing_networks, of_all) if plan.recipe.shares_networks else Decision.MAKE
-    faults = {name: result.fault for name, result in existing.items() if result.fault}
-    return dataclasses.replace(run, images=images, networks=networks), faults
+    images = {
+        name: Decision.MAKE if result.state == "nothing" else decide(result, run.requested(name))
+        for name, result in existing.items()
+    }
+    networks = Decision.MAKE
+    if plan.recipe.shares_networks:
+        networks = decide(folder.existing_networks, run.requested_networks(names))
+    faults = {stem_of(name): result.fault for name, result in existing.items() if result.fault}
+    return dataclasses.replace(run, images=images, networks=networks, faults=faults)
 
 
-def _tidy(folder: RunFolder, stems: Sequence[str]) -> None:
-    """Removes what killed writes have left of these images and, where there is no other host, of the run."""
-    own = collections.defaultdict[pathlib.Path, set[str]](set)
-    for path in (place / stem for stem in stems for place in (folder.result(""), folder.latents)):
-        own[path.parent].add(path.name)
-    if folder.team.count > 1:  # others may be writing there
-        for place, of in own.items():
-            clear_leftovers(place, of=of)
-    else:
-        for place in (folder.root, folder.root / ".hosts", *own):
-            clear_leftovers(place)
-
-
-def _real(folder: pathlib.PurePath) -> str:
-    return os.path.realpath(folder) if isinstance(folder, pathlib.Path) else str(folder)
-
-
-def require_no_pattern(checkpoints: pathlib.PurePath) -> None:
+def require_no_pattern(checkpoints: pathlib.Path) -> None:
     """Raises `UserError` if the path of a run's checkpoints has characters that Orbax reads as a glob pattern."""
-    path = os.path.abspath(checkpoints) if isinstance(checkpoints, pathlib.Path) else str(checkpoints)
-    if glob.has_magic(path):
+    if glob.has_magic(path := os.path.abspath(checkpoints)):
         raise UserError(
             f"checkpoints cannot be stored in {path}: their library treats *, ? and [ as a pattern; name a "
             "folder without these (config.checkpoint.folder, or config.workdir)"
@@ -372,20 +316,6 @@ def results_root(run: pathlib.Path) -> pathlib.Path:
 def is_result(folder: pathlib.Path) -> bool:
     """Returns whether a folder contains the results of an image."""
     return os.path.isfile(folder / "result.json")
-
-
-def require_apart(run: pathlib.Path, stems: Iterable[str]) -> None:
-    """Raises `UserError` if images' results would replace, or be inside, those of images in an earlier list."""
-    for stem in stems:
-        folder = results_root(run) / stem
-        places = list(folder.parents[: stem.count("/")])
-        if folder.is_dir() and not is_result(folder):
-            places += [path.parent for path in folder.rglob("result.json")]
-        if other := next(filter(is_result, places), None):
-            raise UserError(
-                f"the results of {one_line(stem)} would go to {folder}, but an earlier list wrote them to "
-                f"{other}: rename the image, or choose another --config.workdir"
-            )
 
 
 def run_above(folder: pathlib.Path) -> pathlib.Path | None:

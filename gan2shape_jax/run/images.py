@@ -102,14 +102,14 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
         self._stems = [stem_of(name) for name in names]
         self._failures: dict[str, str] = {}
         self._refused: dict[str, str] = {}
-        self._finished: dict[str, Row] = {}
-        self._predicted: dict[str, Row] = {}  # at the last summaries, images that await their refinement
-        self._rows: list[Row] = []  # of the last summaries
-        self._reported: dict[str, str] | None = None  # failures in them
+        self._made: dict[str, Row] = {}  # of results that have been read
+        self._written: tuple[list[Row], dict[str, str]] | None = None  # rows and failures of the last summaries
         self._due = 0.0  # earliest time of the next write of the summaries
         # One thread: results appear in the order of the list.
         self._background = concurrent.futures.ThreadPoolExecutor(1, "results")
-        self._writing: collections.deque[concurrent.futures.Future[dict[str, str]]] = collections.deque()
+        self._writing: collections.deque[tuple[concurrent.futures.Future[dict[str, str]], list[str]]] = (
+            collections.deque()
+        )
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._background.shutdown()
@@ -141,7 +141,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
             if len(exist) < len(group):
                 yield group
         self.wait()
-        print_table(self._rows)
+        print_table(self._written[0] if self._written else [])
 
     def usable(self, names: Iterable[str], prepare: Callable[[str], PreparedImage]) -> dict[str, PreparedImage]:
         """Returns those images, by name, that can be prepared, and reports the others, unless they failed before."""
@@ -174,7 +174,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
 
     def note(self, stem: str) -> None:
         """Notes that an image has another result than before; updates the summaries as `fail` does."""
-        self._finished.pop(stem, None)
+        self._made.pop(stem, None)
         self._failures.pop(stem, None)
         self.fail({})
 
@@ -192,7 +192,7 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
                 after()
             return failures
 
-        self._writing.append(self._background.submit(write_all))
+        self._writing.append((self._background.submit(write_all), list(map(stem_of, jobs))))
         self._note_written(self._ahead)
 
     def redraw(self, run: Run, projector: Callable[[str], Projection | None] = lambda name: None) -> None:
@@ -217,38 +217,30 @@ class WorkItems(contextlib.AbstractContextManager["WorkItems"]):
 
     def _note_written(self, most: int) -> None:
         """Notes results that have been written; waits until at most `most` are pending."""
-        while self._writing and (len(self._writing) > most or self._writing[0].done()):
-            self.fail(self._writing.popleft().result())
+        while self._writing and (len(self._writing) > most or self._writing[0][0].done()):
+            writing, stems = self._writing.popleft()
+            failures = writing.result()
+            for stem in stems:
+                self._made.pop(stem, None)
+            self.fail(failures)
 
     def summarize(self) -> None:
-        """Writes summaries of the folder's current contents unless they are there.
-
-        If another host has meanwhile finished an image, this host may just have overwritten its summary, so the files
-        are written again: whoever writes last has read everything.
-        """
+        """Writes summaries of the folder's current contents unless they are there."""
         start = time.monotonic()
         self.folder.require()
-        while True:
-            left = [stem for stem in self._stems if stem not in self._finished]
-            new = [stem for stem in left if self.folder.is_finished(stem)]
-            self._finished |= {stem: judge.row_of(stem, self.folder.result(stem)) for stem in new}
-            predicted = {
-                stem: self._predicted.get(stem) or judge.row_of(stem, self.folder.result(stem))
-                for stem in left
-                if stem not in self._finished and is_result(self.folder.result(stem))
-            }
-            failures = self.folder.write_failures(self._refused | self._failures)
-            if not new and predicted.keys() == self._predicted.keys() and failures == self._reported:
-                break
-            self._reported, self._predicted = failures, predicted
-            unmade = {
-                stem: Row(stem, f"{'not used' if stem in self._refused else 'failed'}: {message}")
-                for stem, message in failures.items()
-            }
-            rows = predicted | self._finished | unmade
-            self._rows = [rows[stem] for stem in self._stems if stem in rows]
-            write_table(self.folder.root, self._rows)
-            write_page(self.folder.root, self._rows)
+        new = [stem for stem in self._stems if stem not in self._made and is_result(self.folder.result(stem))]
+        self._made |= {stem: judge.row_of(stem, self.folder.result(stem)) for stem in new}
+        failures = self._refused | self._failures
+        rows = self._made | {
+            stem: Row(stem, f"{'not used' if stem in self._refused else 'failed'}: {message}")
+            for stem, message in failures.items()
+        }
+        listed = [rows[stem] for stem in self._stems if stem in rows]
+        if (listed, failures) != self._written:
+            self._written = listed, failures
+            self.folder.write_failures(failures)
+            write_table(self.folder.root, listed)
+            write_page(self.folder.root, listed)
         self._due = time.monotonic() + _SPACING * (time.monotonic() - start)
 
 
@@ -266,9 +258,9 @@ def run_context(run: Run) -> Iterator[RunContext]:
     """Loads the frozen networks, writes the configuration, and shows progress until the block is left."""
     plan, config, folder = run.plan, run.config, run.folder
     architecture, frozen = inputs.load_frozen(plan)
-    folder.describe(config, run.identity, plan.record)
-    # Images with networks of their own have their own curves on each host.
-    curves = config.logging.tensorboard and (folder.team.leads or plan.recipe.trains_each)
+    if folder.leads:
+        folder.describe(config, run.identity, plan.record)
+    curves = config.logging.tensorboard and folder.leads
     monitor = Monitor(plan.schedule, folder.root / "tensorboard" if curves else None)
     monitor.log(f"{plan.recipe.name}: {plan.recipe.words}")  # the first line that a newcomer reads
     with monitor:
@@ -298,48 +290,6 @@ def redraw(
     project = projector() if draws_by_gan(config) else None
     keep = BY_GAN if draws_by_gan(config) and project is None else ()
     explain.write(result, folder, config, project=project, extra=undrawn_files(folder, keep), made_with=made_with)
-
-
-def write_predictions(
-    context: RunContext,
-    work_items: WorkItems,
-    prepare: Callable[[str], PreparedImage],
-    networks: Callable[[Settings], models.Params],
-    grader: judge.Grader,
-) -> None:
-    """Writes what the run's model makes of those images that have no result yet, and the page, and says so.
-
-    Training then has something to improve on that can be looked at: such a result has the mesh and the maps, and says
-    that it awaits its refinement (`AWAITS`), which replaces it as a whole. `prepare` loads an image by its name,
-    `networks` returns the model's for settings.
-    """
-    folder, monitor = context.folder, context.monitor
-    new = [name for name, decision in context.images.items() if decision is Decision.MAKE]
-
-    def write(name: str, result: Reconstruction) -> None:
-        folder.require()
-        made_with = context.requested(name).record
-        explain.write(result, folder.result(result.name), context.config, preset="mesh", made_with=made_with)
-
-    for name in new:
-        monitor.check()
-        for prepared in work_items.usable([name], prepare).values():
-            try:
-                measured = {AWAITS: True}
-                params = networks(prepared.settings)
-                result = explain.reconstruct(params, prepared, context.frozen, grader, measured=measured)
-            except FAILURES as error:
-                work_items.fail(failures_of([name], error))
-                continue
-            work_items.write({name: functools.partial(write, name, result)})
-    if not new:
-        return
-    work_items.wait()
-    if count := sum(is_result(folder.result(stem_of(name))) for name in new):
-        them, each = ("them", "each") if count > 1 else ("it", "it")
-        then = "training on all of the list" if context.plan.recipe.shares_networks else f"refining {each}"
-        page, images = one_line(str(folder.root / "index.html")), f"{count} image{'s'[: count > 1]}"
-        monitor.log(f"page: {page}, {images} as the model sees {them}; {then} now")
 
 
 def train_images(run: Run, names: list[str]) -> int:
@@ -447,14 +397,42 @@ class Trainer(RunContext):
     _kept: dict[str, models.Params] = dataclasses.field(default_factory=dict, init=False)
 
     def predict(self, work_items: WorkItems) -> None:
-        """Writes what the model makes of images that have no result yet, see `write_predictions`."""
+        """Writes what the model makes of images that have no result yet, and the page, and says so.
 
-        def prepared(name: str) -> PreparedImage:
-            """Loads an image without its latent, which may take long to find."""
+        Training then has something to improve on that can be looked at: such a result has the mesh and the maps, and
+        says that it awaits its refinement (`AWAITS`), which replaces it as a whole.
+        """
+        new = [name for name, decision in self.images.items() if decision is Decision.MAKE]
+
+        def prepare(name: str) -> PreparedImage:  # without its latent, which may take long to find
             item = data.load_item(self.config, name)
             return inputs.prepare_image(self.plan, item, None, self.architecture, self.frozen)
 
-        write_predictions(self, work_items, prepared, self._pretrained_or_fresh, self.grader)
+        def write(name: str, result: Reconstruction) -> None:
+            self.folder.require()
+            made_with = self.requested(name).record
+            explain.write(result, self.folder.result(result.name), self.config, preset="mesh", made_with=made_with)
+
+        for name in new:
+            self.monitor.check()
+            for prepared in work_items.usable([name], prepare).values():
+                try:
+                    params, measured = self._pretrained_or_fresh(prepared.settings), {AWAITS: True}
+                    result = explain.reconstruct(params, prepared, self.frozen, self.grader, measured=measured)
+                except FAILURES as error:
+                    work_items.fail(failures_of([name], error))
+                    continue
+                work_items.write({name: functools.partial(write, name, result)})
+        if not new:
+            return
+        work_items.wait()
+        if count := sum(is_result(self.folder.result(stem_of(name))) for name in new):
+            images, each = (
+                ("1 image as the model sees it", "it")
+                if count == 1
+                else (f"{count} images as the model sees them", "each")
+            )
+            self.monitor.log(f"page: {one_line(str(self.folder.root / 'index.html'))}, {images}; refining {each} now")
 
     def prepare(self, name: str) -> PreparedImage:
         """Loads an image of the list and its files; inverts the GAN if it has no latent."""

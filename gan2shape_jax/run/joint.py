@@ -26,9 +26,8 @@ from gan2shape_jax.photos import explain, judge
 from gan2shape_jax.plan import inputs
 from gan2shape_jax.plan.runtime import cadence_of
 from gan2shape_jax.results import Projection
-from gan2shape_jax.run import hosts
 from gan2shape_jax.run.folder import Run
-from gan2shape_jax.run.images import FAILURES, RunContext, WorkItems, failures_of, run_context, write_predictions
+from gan2shape_jax.run.images import FAILURES, RunContext, WorkItems, failures_of, run_context
 from gan2shape_jax.training import loop, network_files
 from gan2shape_jax.training.devices import padding_note
 from gan2shape_jax.training.resume import Requested
@@ -69,7 +68,7 @@ def train_jointly(run: Run, names: list[str]) -> int:
 def _run(context: RunContext, names: list[str]) -> int:
     config, folder, frozen = context.config, context.folder, context.frozen
     requested, trained = context.requested_networks(names), context.networks.exists
-    if folder.team.leads:
+    if folder.leads:
         atomic_text(folder.root / "images.txt", "\n".join(names) + "\n")
         folder.note_joint(**requested.made_with)
     images, failures = [], dict[str, str]()
@@ -98,17 +97,13 @@ def _run(context: RunContext, names: list[str]) -> int:
     grader = judge.load_grader(context.plan, (context.architecture, frozen.discriminator))
     if not trained:
         initial = inputs.initial_params(context.plan, task.settings)
-        if context.plan.model is None:
-            context.monitor.log("results come when training is done: there is no model that could predict them")
-        else:
-            with WorkItems(folder, names, context.monitor.log) as work_items:
-                write_predictions(context, work_items, by_name.__getitem__, lambda settings: initial, grader)
+        context.monitor.log("results come when training is done")
         train(context, task, initial, title="all-images", requested=requested)
-    jax.distributed.shutdown()  # from here on each host writes results on its own, from the files of host 0
-    if not trained:
-        hosts.wait_for(lambda: folder.existing_networks.state == "complete")
-    if folder.team.leads:
-        remove_folder(folder.shared_checkpoints)  # the networks and the history have been written
+    leads = folder.leads
+    jax.distributed.shutdown()
+    if not leads:
+        return 0
+    remove_folder(folder.shared_checkpoints)  # the networks and the history have been written
     like = models.shapes(task.settings)
     params = network_files.load_networks(folder.networks, like, task.settings)
     history = json.loads((folder.root / "history.json").read_text())
@@ -165,7 +160,7 @@ def train(
             *(task, context.plan.schedule, initial, folder.shared_checkpoints, cadence, watcher),
             requested,
         )
-    if not folder.team.leads:
+    if not folder.leads:
         return
     folder.require()
     atomic_text(folder.root / "history.json", json.dumps(history) + "\n")

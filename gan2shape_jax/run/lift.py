@@ -40,7 +40,7 @@ from gan2shape_jax.plan import inputs
 from gan2shape_jax.platforms import in_batches
 from gan2shape_jax.results.pictures import to_uint8, write_png
 from gan2shape_jax.results.views import draw_sample_sheet
-from gan2shape_jax.run import hosts, joint
+from gan2shape_jax.run import joint
 from gan2shape_jax.run.folder import DETAIL, Run
 from gan2shape_jax.run.images import RunContext, run_context
 from gan2shape_jax.stylegan2 import Architecture
@@ -95,20 +95,17 @@ class _Lift(RunContext):
 
     def make_model(self, names: Sequence[str]) -> None:
         """Trains the networks unless they exist, and writes the model."""
-        if self.folder.team.leads:
+        if self.folder.leads:
             self.folder.note_joint(**self.requested_networks().made_with)
         if not self.networks.exists and self.plan.recipe.name == "train_detail":
             self.train_detail(names)
         elif not self.networks.exists:
             self.train_twice()
+        leads = self.folder.leads
         jax.distributed.shutdown()
-        if self.folder.team.leads:
+        if leads:
             remove_folder(self.folder.shared_checkpoints)  # the networks and the history have been written
             self.write_model()
-
-    def _returns(self) -> int:
-        """Returns how many times training has gone back to an earlier checkpoint, from the run's record."""
-        return int(self.folder.joint.get("returns_to_a_checkpoint", 0))
 
     @functools.cached_property
     def _begun(self) -> tuple[models.Params, LatentPoseEdit | None]:
@@ -127,11 +124,12 @@ class _Lift(RunContext):
 
     def train_twice(self) -> None:
         """Trains to the end; if training diverges, goes back to the newest checkpoint, at most once per run."""
+        returns = int(self.folder.joint.get("returns_to_a_checkpoint", 0))
         while True:
             try:
-                return self._train()
+                return self._train(returns)
             except DivergedError as error:
-                if self._returns():
+                if returns:
                     raise DivergedError(
                         f"{error}; the run already went back to an earlier checkpoint: use other samples "
                         "(--config.seed), a smaller --config.optimizer.learning_rate, or a larger "
@@ -141,16 +139,16 @@ class _Lift(RunContext):
                     f"{error}. Going back to the last good checkpoint, with half the learning rate and another order "
                     "of the samples"
                 )
-                if self.folder.team.leads:
-                    self.folder.note_joint(returns_to_a_checkpoint=1)
-                hosts.wait_for(lambda: bool(self._returns()))
+                returns = 1
+                if self.folder.leads:
+                    self.folder.note_joint(returns_to_a_checkpoint=returns)
 
-    def _train(self) -> None:
-        """Trains to the end, from the newest checkpoint or from scratch."""
+    def _train(self, returns: int) -> None:
+        """Trains to the end, from the newest checkpoint or from scratch, having gone back so many times."""
         config = self.config
         initial, edit = self._begun
         collected = functools.partial(self._report, "collecting samples", "images")
-        hooks = {"returns": self._returns(), "on_collected": collected, "pose_edit": edit, "log": self.monitor.log}
+        hooks = {"returns": returns, "on_collected": collected, "pose_edit": edit, "log": self.monitor.log}
         task = task_of(config, self.architecture, self.frozen, **hooks)
         if note := devices.padding_note(task.replicas, devices.mesh_of(task.replicas, jax.devices()), "batches"):
             self.monitor.log(note)
@@ -160,7 +158,7 @@ class _Lift(RunContext):
         """Trains the task's networks from `initial`, or a checkpoint, to the end; draws sheets of held-out samples."""
 
         def drawn(phase: Phase, views: Prediction) -> Prediction:
-            if self.folder.team.leads:
+            if self.folder.leads:
                 images = np.stack([np.asarray(sample.example.image[0]) for sample in task.held_out[: task_lib.SHOWN]])
                 recon, albedo, depth = (np.asarray(leaf) for leaf in (views.reconstruction, views.albedo, views.depth))
                 path = self.folder.root / "samples" / f"{phase.number:02d}_{phase.label.replace(' ', '_')}.png"
@@ -192,7 +190,7 @@ class _Lift(RunContext):
     def _write_detail(self, detail: models.Params, shown: int) -> None:
         """Writes the model that training started from, with this network."""
         config, root = self.config, self.folder.root
-        if not self.folder.team.leads:
+        if not self.folder.leads:
             return
         maker = samples.maker_of(config, self.architecture, self.frozen)
         images, _ = maker.images(Stream.HELD_OUT_SAMPLE, range(config.lift.held_out))

@@ -23,7 +23,7 @@ from gan2shape_jax.io.categories import category_of
 from gan2shape_jax.io.data import load_item, load_parser_of, open_picture
 from gan2shape_jax.io.files import nearest_folder
 from gan2shape_jax.io.image_lists import names_of
-from gan2shape_jax.io.required_files import absent_of_images, perceptual_distances, require_files, require_images
+from gan2shape_jax.io.required_files import absent_of_images, require_files, require_images
 from gan2shape_jax.method import models, perceptual, prior
 from gan2shape_jax.photos import explain
 from gan2shape_jax.plan import inputs
@@ -67,9 +67,8 @@ def examine(config: ConfigDict) -> list[str]:
     plan = tried(resolve, config)
     config = plan.config if plan else config
     architecture = tried(_architecture, config)
-    for name in perceptual_distances(config) if config.recipe != "predict" else ():
-        if os.path.isfile(config.loss.get(f"{name}_weights", "")):
-            tried(perceptual.load, name, config)
+    if config.recipe != "predict" and os.path.isfile(config.loss.get(f"{config.loss.perceptual}_weights", "")):
+        tried(perceptual.load, config.loss.perceptual, config)
     if plan is not None and architecture is not None and sensible and os.path.isfile(config.networks.pretrained):
         tried(_load_networks, plan, architecture)
     for path, dims in ((config.sampling.view_mvn, 6), (config.sampling.light_mvn, 4)):

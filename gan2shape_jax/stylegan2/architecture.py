@@ -50,34 +50,22 @@ class Architecture:
         counts = [self.size, self.style_dim, self.mapping_layers, self.stddev_group, self.stddev_channels]
         counts += [*self.channels, *self.discriminator_channels]
         whole = all(type(n) is int and 0 <= n <= _WIDEST for n in counts)
-        if not whole or self.mapping_layers > _MOST_LAYERS:
-            limits = f"at most {_WIDEST} channels and {_MOST_LAYERS} mapping layers"
+        if not whole or self.mapping_layers > _MOST_LAYERS or self.size not in _SIZES:
+            limits = f"at most {_WIDEST} channels and {_MOST_LAYERS} mapping layers, for a side of {_SIZES} pixels"
             raise ValueError(f"sizes of {listed(map(short, counts))}: they must be whole numbers, {limits}")
-        if self.size not in _SIZES:
-            raise ValueError(f"a StyleGAN2 of {short(self.size)} pixels; supported are {_SIZES}")
-        if len(self.channels) != _levels(self.size):
-            raise ValueError(f"{self.size} pixels need {_levels(self.size)} widths, not {len(self.channels)}")
-        if self.discriminator_channels and not 2 <= len(self.discriminator_channels) <= _levels(1024):
-            raise ValueError(f"{len(self.discriminator_channels)} discriminator widths: it must be two to nine")
-        for kind in (self.generator_kind, self.discriminator_kind):
-            if kind not in _KINDS:
-                raise ValueError(f"an architecture {short(kind)}; supported are {_KINDS}")
-        for clamp in (self.conv_clamp, self.discriminator_clamp):
-            if clamp is not None and not (_is_number(clamp) and clamp > 0):
-                raise ValueError(f"activations cannot be clamped to {short(clamp)}")
-        for taps in (self.taps, self.discriminator_taps):
-            if not 0 < len(taps) <= _MOST_TAPS or not all(map(_is_number, taps)) or not sum(taps):
-                raise ValueError(f"{listed(map(short, taps))} is not a low-pass filter")
-        if not _is_number(self.mapping_scale) or not isinstance(self.stored_mean, bool):
-            unusual = f"{short(self.mapping_scale)}, a stored mean of {short(self.stored_mean)}"
-            raise ValueError(f"a mapping scale of {unusual}")
-        if (
-            self.discriminator_channels
-            and self.stddev_channels
-            and self.discriminator_channels[0] % self.stddev_channels
-        ):
-            width, deviations = self.discriminator_channels[0], self.stddev_channels
-            raise ValueError(f"{width} channels do not divide into {deviations} of deviations")
+        widths, clamps = self.discriminator_channels, (self.conv_clamp, self.discriminator_clamp)
+        rules = {
+            "number of channels": len(self.channels) == int(math.log2(self.size)) - 1,
+            "number of discriminator_channels": not widths or 2 <= len(widths) <= len(_SIZES) + 1,
+            "number of stddev_channels": not (widths and self.stddev_channels and widths[0] % self.stddev_channels),
+            "kind": all(kind in _KINDS for kind in (self.generator_kind, self.discriminator_kind)),
+            "clamp": all(clamp is None or (_is_number(clamp) and clamp > 0) for clamp in clamps),
+            "low-pass filter": _is_filter(self.taps) and _is_filter(self.discriminator_taps),
+            "mapping_scale": _is_number(self.mapping_scale),
+            "stored_mean": isinstance(self.stored_mean, bool),
+        }
+        if wrong := [name for name, right in rules.items() if not right]:
+            raise ValueError(f"no StyleGAN2 has this {', '.join(wrong)}")
 
     @property
     def layers(self) -> int:
@@ -104,8 +92,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
 
 
-def _levels(size: int) -> int:
-    return int(math.log2(size)) - 1
+def _is_filter(taps: tuple[float, ...]) -> bool:
+    return 0 < len(taps) <= _MOST_TAPS and all(map(_is_number, taps)) and bool(sum(taps))
 
 
 def _modulated(kernel: int, inputs: int, outputs: int, style_dim: int) -> Params:

@@ -15,7 +15,6 @@ import dataclasses
 import errno
 import functools
 import itertools
-import json
 import logging
 import pathlib
 import shutil
@@ -26,7 +25,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath, epy
+from etils import epy
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
@@ -55,18 +54,16 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     Use as a context manager: exiting it waits for pending writes.
     """
 
-    def __init__(self, folder: pathlib.PurePath, *, keep: int, requested: Requested | None = None):
-        """Opens, or creates, a folder.
+    def __init__(self, folder: pathlib.Path, *, keep: int, requested: Requested | None = None):
+        """Opens, or creates, a folder, in which the newest `keep` checkpoints are kept.
 
-        It is a local path or an object-storage `epath.Path`, in which the newest `keep` checkpoints are kept.
         `requested` is what one must be of to be resumed from: the configuration's fingerprint, ...
         """
         self._folder = folder
         self._requested = requested or Requested({})
-        self._local = folder if isinstance(folder, pathlib.Path) else None
         with self._in_words():
             self._manager = ocp.CheckpointManager(
-                self._local.absolute() if self._local else epath.Path(folder),
+                folder.absolute(),
                 options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
                 item_names=("state", "record"),
             )
@@ -89,7 +86,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         """
         needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _LITTLE_FILES
         with self._in_words():
-            if self._local and shutil.disk_usage(self._local).free < needed:
+            if shutil.disk_usage(self._folder).free < needed:
                 raise FatalRunError(f"cannot write a checkpoint of {needed >> 20} MiB to {self._folder}: {_MAKE_ROOM}")
             whole = {"made_with": dict(self._requested.made_with), "arrays": _kinds(state), "record": record}
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(whole))  # type: ignore[call-arg]
@@ -117,7 +114,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
                     else f"training continues from checkpoint {older}"
                 )
                 why = restored if isinstance(restored, str) else "a host cannot read it"
-                set_aside(epath.Path(self._folder) / str(step), why)
+                set_aside(self._folder / str(step), why)
                 print(f"warning: checkpoint {step} cannot be used: {then}", file=sys.stderr)
             multihost_utils.sync_global_devices("unreadable checkpoint set aside")
             self._manager.reload()
@@ -125,8 +122,6 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
 
     def _read(self, step: int, template: Template) -> tuple[PyTree, dict[str, Any]] | str:
         """Returns a checkpoint's state and record, or why it cannot be read."""
-        if self._local and (odd := next(filter(_is_odd, sorted((self._local / str(step)).rglob("*"))), None)):
-            return f"{odd} is neither a file nor a folder"  # Orbax would wait for what a pipe may bring
         try:
             whole = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
             made_with, arrays, record = whole["made_with"], whole["arrays"], whole["record"]
@@ -157,22 +152,6 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             if no_room or any(words in str(error) for words in _NO_ROOM):
                 raise FatalRunError(f"cannot write a checkpoint to {self._folder}: {_MAKE_ROOM}") from error
             raise UserError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}") from error
-
-
-def made_with(folder: pathlib.PurePath) -> dict[str, Any]:
-    """Returns what the newest checkpoint in a folder was made with whose record can be read; {} if there is none."""
-    place = epath.Path(folder)
-    steps = [path for path in place.iterdir() if path.name.isdecimal()] if place.is_dir() else []
-    for step in sorted(steps, key=lambda path: int(path.name), reverse=True):
-        record = step / "record" / "metadata"
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-            if record.is_file():  # and no pipe
-                return dict(json.loads(record.read_text())["made_with"])
-    return {}
-
-
-def _is_odd(path: pathlib.Path) -> bool:
-    return not (path.is_dir() or path.is_file())
 
 
 def _no_tracebacks(record: logging.LogRecord) -> bool:

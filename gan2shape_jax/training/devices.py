@@ -1,12 +1,17 @@
-"""Networks that many images share, on many devices: how arrays are laid out on these.
+"""Networks that many images share, on many devices and hosts: how arrays are laid out on these.
 
 What is shared is replicated, and only what the replicas of an iteration see is sharded. Programs are `jax.jit`ted and
 follow the shardings of their arguments.
+
+Hosts are processes that train together, numbered by Slurm, Open MPI or JAX_PROCESS_ID (from 0) and JAX_NUM_PROCESSES.
+They meet in the run's folder (`run.lock`) before `jax.distributed` connects them, as that aborts a process which waits
+in vain, and every process that loses another.
 """
 
 import contextlib
 import functools
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +19,54 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gan2shape_jax.errors import UserError
+
 AXIS = "images"
+_EXPLICIT = ("JAX_PROCESS_ID", "JAX_NUM_PROCESSES")
+# By what is only set where there are processes to number (Slurm's batch scripts have the other two of it): where the
+# own number is, and how many there are.
+_LAUNCHERS = {
+    "JAX_COORDINATOR_ADDRESS": _EXPLICIT,
+    "JAX_PROCESS_ID": _EXPLICIT,
+    "JAX_NUM_PROCESSES": _EXPLICIT,
+    "SLURM_STEP_NODELIST": ("SLURM_PROCID", "SLURM_NTASKS"),
+    "OMPI_COMM_WORLD_SIZE": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+}
+
+
+def host_of(environ: Mapping[str, str]) -> tuple[int, int]:
+    """Returns which host this is, from 0, and of how many.
+
+    Raises `UserError`: the environment says it only in part, or no numbers.
+    """
+    names = next((names for sign, names in _LAUNCHERS.items() if environ.get(sign)), None)
+    if names is None:
+        return 0, 1
+    index, count = (environ.get(name, "") for name in names)
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UserError(
+            f"{names[0]} is {index!r}, {names[1]} is {count!r}: for a run on several hosts they are the host's own "
+            "number, from 0, and that of all hosts; for one host set neither, nor JAX_COORDINATOR_ADDRESS"
+        )
+    return int(index), int(count)
+
+
+def connect(index: int, count: int, timeout_s: int) -> None:
+    """Connects hosts that compute together until `jax.distributed.shutdown`; must precede the first computation.
+
+    Raises `UserError`: nothing says where host 0 is. Where another host is missing, JAX aborts the process.
+    """
+    explicit = dict[str, Any]()
+    if any(os.environ.get(name) for name in _EXPLICIT):
+        address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+        explicit = {"coordinator_address": address, "num_processes": count, "process_id": index}
+    try:
+        jax.distributed.initialize(**explicit, initialization_timeout=timeout_s)
+    except (RuntimeError, ValueError) as error:  # JAX's own are RuntimeErrors
+        raise UserError(
+            f"the hosts of this run were not connected ({str(error).splitlines()[0]}): to train together they need "
+            "JAX_COORDINATOR_ADDRESS (host:port of host 0) beside JAX_PROCESS_ID and JAX_NUM_PROCESSES"
+        ) from error
 
 
 def platform_of(mesh: Mesh) -> str:

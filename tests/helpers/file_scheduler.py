@@ -26,7 +26,6 @@ _LONGEST = (
     "tests/method/test_pose_edit.py",
     "tests/lift/test_view_training.py",
     "tests/run/test_predict.py",
-    "tests/networks/test_precision.py",
     "tests/networks/test_networks.py",
     "tests/apps/test_edit.py",
     "tests/apps/serve/test_browser.py",

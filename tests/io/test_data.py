@@ -220,9 +220,9 @@ def test_depth_pictures_are_loaded_by_the_original_arithmetic(side, crop, size, 
 def test_depths_named_after_images_or_after_depths_are_found(tmp_path):
     for file in ("7_depth.png", "b_image.npy", "b_depth.npy"):
         (tmp_path / file).write_bytes(b"x")
-    assert data.find_depth(str(tmp_path), "7_image.jpg") == tmp_path / "7_depth.png"
-    assert data.find_depth(str(tmp_path), "b_image.jpg") == tmp_path / "b_image.npy"
-    assert data.find_depth(str(tmp_path), "9_image.jpg") is None
+    assert data.find_depth(str(tmp_path), "7_image") == tmp_path / "7_depth.png"
+    assert data.find_depth(str(tmp_path), "b_image") == tmp_path / "b_image.npy"
+    assert data.find_depth(str(tmp_path), "9_image") is None
 
 
 @pytest.mark.filterwarnings("always:.*ignored. tex_cube_size:UserWarning")  # is printed

@@ -216,7 +216,7 @@ def _places(root: pathlib.Path, names: list[str]) -> list[pathlib.PurePath]:
     folder = RunFolder(root)
     whole: list[pathlib.PurePath] = [folder.networks, folder.shared_checkpoints]
     own = ("config.json", "versions.json", "failures.json", "results.csv", "results.md", "index.html", "images.txt")
-    whole += [root / name for name in (*own, "joint.json", "history.csv", "history.json", ".hosts")]
+    whole += [root / name for name in (*own, "joint.json", "history.csv", "history.json")]
     for stem in map(stem_of, names):
         whole += [folder.result(stem), folder.checkpoints(stem), folder.latents / f"{stem}.npy"]
         whole += [folder.root / "tensorboard" / stem]

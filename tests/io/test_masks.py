@@ -145,15 +145,15 @@ def test_auto_takes_the_file_then_alpha_then_the_parser(folder):
     assert (data.load_item(parsed, "plain.png").mask == 1).all()
 
 
-def test_normalisation_is_the_published_one_unless_asked(folder, monkeypatch):
+def test_normalisation_is_the_published_one(folder, monkeypatch):
     """What it does to a picture is compared with the published code by `test_golden_parser`."""
     find = mock.Mock(return_value=np.zeros((32, 32), np.uint8))
     monkeypatch.setattr(parsing, "find_labels", find)
-    for category, everywhere in (("car", False), ("horse", False), ("horse", True)):
+    for category in ("car", "horse"):
         fields = {"parsing__weights": _weights(folder / "parser.safetensors", category, 0)}
-        config = _config(folder, category=category, parsing__normalize_all=everywhere, **fields)
+        config = _config(folder, category=category, **fields)
         data.parse_mask(config, np.zeros((32, 32, 3), np.float32))
-    assert [call.kwargs["normalize"] for call in find.call_args_list] == [True, False, True]
+    assert [call.kwargs["normalize"] for call in find.call_args_list] == [True, False]
 
 
 def test_parser_that_finds_no_object_names_the_image(folder):

@@ -46,12 +46,8 @@ def test_a_folder_is_a_result_by_its_record(tmp_path, name, record):
 def test_new_and_empty_folders_and_links_to_them_are_anybodys(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
-    (tmp_path / "empty" / ".lock").touch()  # of a start that came to nothing
     for name in ("new/folder", "empty", "link"):
         require_output_folder(tmp_path / name, output_folders.RUN)
-    (tmp_path / "empty" / ".lock").write_text("mine")
-    with pytest.raises(UserError, match=r"\(.lock\)"):
-        require_output_folder(tmp_path / "empty", output_folders.RUN)
 
 
 def test_a_result_is_replaced_and_what_else_is_in_its_folder_is_kept(tmp_path):

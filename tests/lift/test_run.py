@@ -87,7 +87,7 @@ def test_the_model_says_what_it_is_of(finished):
     predicting = _predicting(root, root / "model.safetensors")
     assert 0 < facts.errors["l1_mean"] <= facts.errors["l1_p95"] == resolve(predicting).model.facts.errors["l1_p95"]
     assert {name: value.shape for name, value in statistics.items()} == model_file.STATISTICS
-    mask = tensors[model_file.MASK]
+    mask = tensors["statistics/mask"]
     assert mask.shape == (32, 32) and mask.max() <= 1 and np.array_equal(mask, mask[:, ::-1])
     np.testing.assert_array_equal(resolve(predicting).mask, mask)
     assert resolve(_predicting(root, root / "networks.safetensors")).mask is None
@@ -128,16 +128,14 @@ def test_a_model_of_something_else_is_refused_by_check_and_run(finished, tmp_pat
 
 def test_a_run_takes_the_encoders_offsets_as_the_model_does(finished, tmp_path, capsys):
     fields = {"networks__pretrained": str(finished[1] / "model.safetensors"), "gan__regularize_offset": False}
-    fields["recipe"] = "refine"
-    fields["refinement__new_encoder"] = False
-    config = tiny_config(tmp_path, **fields)
+    config = tiny_config(tmp_path, recipe="predict", **fields)
     architecture, frozen = inputs.load_frozen(resolve(config))
     assert resolve(config).settings(architecture, original_size=64).regularize_offset  # the lift's own
     assert inputs.load_image(resolve(config), "001.png", architecture, frozen, tmp_path).settings.regularize_offset
     assert preflight.run_preflight(config) == 0
-    assert preflight.run_preflight(tiny_config(tmp_path, **fields, gan__F1_d=2)) == 1
+    assert preflight.run_preflight(tiny_config(tmp_path, recipe="predict", **fields, gan__F1_d=2)) == 1
     assert "config.gan.F1_d is 8 in the model and 2 in this run" in capsys.readouterr().err
-    own = tiny_config(tmp_path, **fields | {"refinement__new_encoder": True}, gan__F1_d=2)
+    own = tiny_config(tmp_path, recipe="refine", **fields, gan__F1_d=2)
     assert preflight.run_preflight(own) == 0  # an encoder of the image's own
 
 

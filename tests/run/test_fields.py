@@ -26,7 +26,7 @@ from gan2shape_jax.io.required_files import required_files_of
 from gan2shape_jax.lift import model_file, refinement, view_training
 from gan2shape_jax.lift import task as lift_task
 from gan2shape_jax.lift.samples import SampleMaker, maker_of
-from gan2shape_jax.method import prior
+from gan2shape_jax.method import models, prior
 from gan2shape_jax.method.factors import Factors
 from gan2shape_jax.method.frozen import FrozenModels
 from gan2shape_jax.method.schedule import Phase
@@ -39,9 +39,7 @@ from gan2shape_jax.plan import inputs, runtime
 from gan2shape_jax.plan.identity import resolve_auto
 from gan2shape_jax.plan.recipe import Plan, resolve
 from gan2shape_jax.run import joint
-from gan2shape_jax.run.folder import require_independent
-from gan2shape_jax.run.hosts import Team
-from gan2shape_jax.run.images import no_gan_because
+from gan2shape_jax.run.images import Trainer, no_gan_because
 from gan2shape_jax.stylegan2 import inversion
 
 _OTHER_TUPLES = {
@@ -132,13 +130,11 @@ def _observed(config) -> Iterator[object]:
     yield [(file.field, file.path, file.present) for file in required_files_of(config)]
     yield no_gan_because(config), dataclasses.astuple(runtime.cadence_of(config))
     yield dataclasses.astuple(explain.options_of(config)), jax.random.key_data(inputs.image_key(config.seed, "001"))
-    yield _told(runtime.set_up_runtime, config)
     plan = _told(resolve, config)
     if not isinstance(plan, Plan):
         yield plan
         return
     config = plan.config
-    yield _told(require_independent, plan, Team(0, 2))
     yield plan.record, [(phase.flip, phase.kind.networks) for phase in plan.schedule]
     architecture = _told(inputs.load_gan, config)
     yield architecture if isinstance(architecture, str) else ""
@@ -151,6 +147,10 @@ def _observed(config) -> Iterator[object]:
         yield _told(inputs.find_latent, config, "001", Image.new("RGB", (8, 8)), architecture[0], _FROZEN)
         image = PreparedImage("001", _EXAMPLE, settings, None)
         yield _told(refinement.finished, config, {}, _STATE, image, _FROZEN)
+        folder = types.SimpleNamespace(is_finished=lambda stem: True)  # of the image before
+        trainer = {"config": config, "names": ("000", "001"), "folder": folder}
+        trainer |= {"_pretrained_or_fresh": lambda settings: "networks of its own"}
+        yield _told(Trainer._initial, types.SimpleNamespace(**trainer), "001", image)
     if config.recipe == "joint":
         yield config.schedule.batches_per_iteration, _told(joint.require_enough_for, config, ["001.png", "005.png"])
     if plan.recipe.single:
@@ -189,12 +189,11 @@ def _leaves(tree):
 @pytest.fixture
 def stand_ins(monkeypatch):
     """What takes the place of computations: it tells what they would compute with."""
-    monkeypatch.setattr(runtime, "add_flag", _telling(0))
-    monkeypatch.setattr(runtime, "keep_programs", lambda setting: None)
     monkeypatch.setattr(inputs.stylegan2, "load", _gan)
     monkeypatch.setattr(inputs.image_files, "crop_and_resize", lambda picture, crop, size: np.zeros((size, size, 3)))
     monkeypatch.setattr(inversion, "invert", _telling("steps", "learning_rate"))
-    monkeypatch.setattr(refinement, "keep_best", _telling("batches", "gain", "criterion"))
+    monkeypatch.setattr(models, "init_params", _telling())
+    monkeypatch.setattr(refinement, "keep_best", _telling("batches", "gain"))
     monkeypatch.setattr(model_file, "measure", _telling(2))
     monkeypatch.setattr(
         data, "load_parser", lambda weights: (types.SimpleNamespace(family="bisenet", classes=19), None)

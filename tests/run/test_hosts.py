@@ -1,34 +1,31 @@
-"""Several hosts: which one this is, what each does, and that a lost one takes nothing with it.
+"""Hosts that train together: which one this is, and that they wait for each other.
 
 Two processes on one machine stand for two hosts.
 """
 
-import contextlib
 import csv
-import dataclasses
 import json
 import os
-import pathlib
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 
 import jax
 import pytest
-from helpers import bump
 from helpers.command_line import overrides
 from helpers.killed import await_checkpoint
 from helpers.tiny import tiny_config
 
-from gan2shape_jax.config import apply_overrides
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import FatalRunError, UserError
+from gan2shape_jax.io import output_folders
 from gan2shape_jax.plan.recipe import resolve
-from gan2shape_jax.results import save_result
+from gan2shape_jax.run import experiment, lock
 from gan2shape_jax.run import folder as run_folder
-from gan2shape_jax.run import hosts
 from gan2shape_jax.run.folder import RunFolder
-from gan2shape_jax.run.hosts import Team
+from gan2shape_jax.training import devices
 
 NAMES = ("001.png", "005.png", "006.png")
 LITTLE = {"names": NAMES, "outputs__turntable_frames": 2}
@@ -41,75 +38,101 @@ SLURM |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({}, Team()),
-        (EXPLICIT, Team(1, 2)),
-        ({k: v for k, v in EXPLICIT.items() if k != "JAX_COORDINATOR_ADDRESS"}, Team(1, 2)),
-        (EXPLICIT | {"JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}, Team()),
-        (SLURM, Team(0, 2)),
-        (SLURM | EXPLICIT, Team(1, 2)),
-        (SLURM | {"SLURM_NTASKS": "1"}, Team()),
-        ({k: v for k, v in SLURM.items() if k != "SLURM_STEP_NODELIST"}, Team()),  # a batch script outside srun
-        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, Team(3, 4)),
+        ({}, (0, 1)),
+        (EXPLICIT, (1, 2)),
+        ({k: v for k, v in EXPLICIT.items() if k != "JAX_COORDINATOR_ADDRESS"}, (1, 2)),
+        (EXPLICIT | {"JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}, (0, 1)),
+        (SLURM, (0, 2)),
+        (SLURM | EXPLICIT, (1, 2)),
+        (SLURM | {"SLURM_NTASKS": "1"}, (0, 1)),
+        ({k: v for k, v in SLURM.items() if k != "SLURM_STEP_NODELIST"}, (0, 1)),  # a batch script outside srun
+        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, (3, 4)),
     ],
 )
 def test_the_environment_says_which_host_this_is(environ, expected):
-    assert hosts.team_of(environ) == expected
+    assert devices.host_of(environ) == expected
 
 
 @pytest.mark.parametrize("environ", [{"JAX_NUM_PROCESSES": "2"}, EXPLICIT | {"JAX_PROCESS_ID": "2"}])
 def test_an_incomplete_environment_is_refused(environ):
     with pytest.raises(UserError, match="JAX_PROCESS_ID is .*: for a run on several hosts they are the host's own"):
-        hosts.team_of(environ)
+        devices.host_of(environ)
 
 
-def test_failures_of_all_hosts_of_this_run_are_told(tmp_path):
-    first, second = (RunFolder(tmp_path, None, Team(i, 2)) for i in range(2))
-    RunFolder(tmp_path, None, Team(2, 3)).write_failures({"009": "long ago, when there were three"})
-    first.write_failures({"001": "damaged", "006": "repaired since"})
-    save_result(bump.result(), second.result("006"))
-    assert second.write_failures({"005": "absent"}) == {"001": "damaged", "005": "absent"}
-    assert json.loads((tmp_path / "failures.json").read_text()) == {"001": "damaged", "005": "absent"}
-    second.write_failures({})
-    assert first.write_failures({}) == {} and not (tmp_path / "failures.json").exists()
-
-
-def test_hosts_that_train_together_wait_for_each_other(tmp_path, monkeypatch):
-    config = tiny_config(tmp_path, recipe="joint", runtime__hosts_timeout_s=1)
-    told = r"^host 0, 2 of 3 did not appear in .*run within 1 s: start all hosts at the same time.* one folder"
-    for name, value in {**EXPLICIT, "JAX_NUM_PROCESSES": "3"}.items():
+def _meeting(tmp_path, monkeypatch, count, **fields):
+    """The plan of a joint run of which this process is host 1 of so many."""
+    for name, value in {**EXPLICIT, "JAX_NUM_PROCESSES": str(count)}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=told), run_folder.opened(resolve(config), []):
+    return resolve(tiny_config(tmp_path, recipe="joint", runtime__hosts_timeout_s=1, **fields))
+
+
+def test_hosts_that_train_together_wait_for_the_first_one(tmp_path, monkeypatch):
+    plan = _meeting(tmp_path, monkeypatch, 3)
+    told = r"^host 0 of 3 did not appear in .*run within 1 s: start all hosts at the same time.* one folder"
+    with pytest.raises(UserError, match=told), run_folder.opened(plan, []):
         raise AssertionError("started")
     assert not (tmp_path / "run").exists()
+    with lock.hold(tmp_path / "run", run="another"), pytest.raises(UserError, match=told), run_folder.opened(plan, []):
+        raise AssertionError("started")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_hosts_meet_in_the_folder_and_are_connected(tmp_path, monkeypatch, late):
+    """Host 0 in a thread, which starts first or last, after one that was killed."""
+    plan, folder = _meeting(tmp_path, monkeypatch, 2), tmp_path / "run"
+    run = "this"
+    monkeypatch.setattr(run_folder, "digest", lambda _: run)
     monkeypatch.setattr(jax.distributed, "initialize", lambda **given: connected.append(given))
-    connected = []
-    with contextlib.ExitStack() as others:
-        for index in (0, 2):
-            place = dataclasses.replace(RunFolder.at(config), team=Team(index, 3))
-            run_folder._locked(others, resolve(config), place, [])
-        with run_folder.opened(resolve(config), []) as started:
-            assert started.folder.team == Team(1, 3)
-    given = {"coordinator_address": "a:1", "num_processes": 3, "process_id": 1, "initialization_timeout": 1}
+    connected, done = [], threading.Event()
+    folder.mkdir()
+    (folder / ".lock.json").write_text(json.dumps({"run": run, "token": "of a killed one"}))
+    (folder / output_folders.MARKER).write_text('{"kind": "run"}')
+
+    def first():
+        time.sleep(0.3 * late)
+        with lock.hold(folder, run=run):
+            lock.meet(folder, run, 0, 2, 10)
+            done.wait()
+
+    host = threading.Thread(target=first)
+    host.start()
+    try:
+        with run_folder.opened(plan, []) as started:
+            started.folder.require()
+            assert not (folder / ".host-1").exists() and (folder / ".lock").exists()
+            (folder / ".lock.json").write_text("{}")
+            with pytest.raises(FatalRunError):
+                started.folder.require()
+    finally:
+        done.set()
+        host.join()
+    given = {"coordinator_address": "a:1", "num_processes": 2, "process_id": 1, "initialization_timeout": 1}
     assert connected == [given]
 
 
-def test_hosts_with_independent_images_wait_for_nobody(tmp_path, monkeypatch):
-    config = tiny_config(tmp_path, names=NAMES)
-    monkeypatch.setattr(jax.distributed, "initialize", lambda **_: pytest.fail("connected"))
-    for name, value in EXPLICIT.items():
+def test_the_first_host_names_those_that_are_missing(tmp_path):
+    (tmp_path / ".lock.json").write_text('{"token": "this"}')
+    (tmp_path / ".host-1").write_text("this")
+    (tmp_path / ".host-2").write_text("another")
+    with pytest.raises(UserError, match="^host 2, 3 of 4 did not appear"):
+        lock.meet(tmp_path, "", 0, 4, 0)
+
+
+@pytest.mark.parametrize("recipe", ["train", "predict"])
+def test_one_of_several_processes_with_independent_images_is_told_of_ray(tmp_path, monkeypatch, recipe):
+    config = tiny_config(tmp_path, recipe=recipe)
+    for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
-    with run_folder.opened(resolve(config), NAMES) as started:
-        assert list(started.images) == ["005.png"] and started.folder.team == Team(1, 2)
-    config = apply_overrides(config, {"runtime.hosts": "one"})
-    with run_folder.opened(resolve(config), NAMES) as started:
-        assert list(started.images) == list(NAMES) and started.folder.team == Team()
+    with pytest.raises(UserError, match="one of 2 processes .*, but images .* are divided by --cluster ray alone"):
+        experiment.require_one_process(config)
+    experiment.require_one_process(tiny_config(tmp_path, recipe="joint"))
 
 
 def test_hosts_without_an_address_are_told_that_training_together_needs_one(monkeypatch):
     monkeypatch.setenv("JAX_PROCESS_ID", "1")
     monkeypatch.delenv("JAX_COORDINATOR_ADDRESS", raising=False)
     with pytest.raises(UserError, match="JAX_COORDINATOR_ADDRESS .host:port of host 0. beside JAX_PROCESS_ID and JAX"):
-        hosts.connect(Team(1, 2), 1)
+        devices.connect(1, 2, 1)
 
 
 def _port() -> int:
@@ -135,37 +158,6 @@ def _start(folder, count=1, **fields):
 def _ends(processes):
     told = [process.communicate() for process in processes]
     return [process.returncode for process in processes], [out + err for out, err in told]
-
-
-def _bits(root: pathlib.Path) -> list[bytes]:
-    return [(root / "results" / name[:3] / file).read_bytes() for name in NAMES for file in NUMBERS]
-
-
-@pytest.mark.heavy
-def test_a_killed_hosts_images_are_taken_up_again(tmp_path):
-    """Host 0, which coordinates, dies in mid-image; host 1 finishes its images; a start on one host does the rest."""
-    (tmp_path / "undisturbed").mkdir()
-    codes, told = _ends(_start(tmp_path / "undisturbed"))
-    assert codes == [0], told
-    processes = _start(tmp_path, 2)
-    root = tmp_path / "run"
-    begun = root / "checkpoints" / "001"
-    await_checkpoint(processes[0], begun, 4)
-    codes, told = _ends(_start(tmp_path))  # another run, while these are at work
-    assert codes == [1] and f"another run uses {root}: process {processes[0].pid} on" in told[0]
-    processes[0].send_signal(signal.SIGKILL)
-    codes, told = _ends(processes)
-    assert codes == [-signal.SIGKILL, 0], told[1]
-    assert not RunFolder(root).is_finished("001") and begun.is_dir()
-    assert RunFolder(root).is_finished("005")
-    codes, told = _ends(_start(tmp_path))
-    assert codes == [0], told
-    assert "005: finished before, skipped" in told[0]
-    assert _bits(root) == _bits(tmp_path / "undisturbed" / "run")
-    with (root / "results.csv").open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    assert [row["name"] for row in rows] == [pathlib.PurePath(name).stem for name in NAMES]
-    assert {row["status"].split(",")[0] for row in rows} == {"done"}  # behind it: how the shape compares with its prior
 
 
 # How near losses are, relatively. What is seen of a surface as rough as an untrained one hangs on the last bit:

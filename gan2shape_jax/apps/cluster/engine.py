@@ -26,7 +26,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from etils import epath
 from ml_collections import ConfigDict
 
 import gan2shape_jax
@@ -243,7 +242,7 @@ def image_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
     own, workdir = scratch(), pathlib.Path(task["workdir"])
     (own / "config.json").write_text(task["config"])
     config = read_config(own / "config.json").unlock()
-    config.runtime.hosts, config.logging.tensorboard = "one", False
+    config.logging.tensorboard = False
     checkpoints = config.checkpoint.folder or str(workdir / "checkpoints")
 
     def make(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -259,7 +258,7 @@ def image_maker(task: Mapping[str, Any]) -> Callable[[list[dict[str, Any]]], lis
             if item["name"] not in failed:
                 _put(run, workdir, item["name"])
                 if config.recipe != "predict":  # the marker and the lock of a worker that died
-                    remove_folder(epath.Path(config.checkpoint.folder))
+                    remove_folder(pathlib.Path(config.checkpoint.folder))
         told = read_object(run / "config.json", "a run's configuration") | json.loads(task["config"])
         atomic_text(workdir / "config.json", json.dumps(told, indent=2, sort_keys=True) + "\n")
         atomic_text(workdir / "versions.json", (run / "versions.json").read_text())

@@ -88,7 +88,6 @@ def config_of(kind: ConfigDict, out: pathlib.Path, *, refine: bool) -> ConfigDic
     config.data.latent_root, config.data.depth_root = str(folder / "latent") if refine else "", ""
     config.outputs.preset = "overview"  # the page rotates and relights the object
     config.logging.tensorboard = False
-    config.runtime.hosts = "one"
     validate(config.lock())
     return config
 
