@@ -169,7 +169,7 @@ def _make(browser, path):
 def _assert_alike(got, told, *, detects=True):
     """Whether the page measured of a picture what the command line did."""
     close = {"size": 2.0, "outside": 0.02, "light": 2.0, "contrast": 0.02, "blur": 0.02, "dissimilarity": 0.06}
-    close |= {"shape_distance": 0.003, "open_mouth": 0.04, "hidden": 0.1}
+    close |= {"shape_distance": 0.003, "open_mouth": 0.1, "hidden": 0.1}  # by a pixel: up to 0.08, 0.05
     close |= {"landmark_residual": 0.004, "yaw": 1.0, "pitch": 1.0, "mouth": 0.06, "eyes": 0.03}
     close["unevenness"] = 0.04  # a frame one pixel larger, as two detectors' are, moves it by 0.034 on a dark face
     for name, value in told.items():
