@@ -149,7 +149,7 @@ def _observed(config) -> Iterator[object]:
         yield _told(refinement.finished, config, {}, _STATE, image, _FROZEN)
         folder = types.SimpleNamespace(is_finished=lambda stem: True)  # of the image before
         trainer = {"config": config, "names": ("000", "001"), "folder": folder}
-        trainer |= {"_pretrained_or_fresh": lambda settings: "networks of its own"}
+        trainer |= {"_pretrained_or_fresh": lambda settings: {"networks": "its own"}}
         yield _told(Trainer._initial, types.SimpleNamespace(**trainer), "001", image)
     if config.recipe == "joint":
         yield config.schedule.batches_per_iteration, _told(joint.require_enough_for, config, ["001.png", "005.png"])
