@@ -127,8 +127,8 @@ def mouth(
     if not np.isfinite(landmarks).all():
         return float("nan")
     place, eyes = landmarks[3:].mean(0), landmarks[:2].mean(0)
-    wide = MOUTH_WIDE * abs(landmarks[4, 0] - landmarks[3, 0])
-    return _scatter(_luma_detail(picture, inside), place, wide, MOUTH_HIGH * abs(place[1] - eyes[1]), inside)
+    wide = MOUTH_WIDE * abs(float(landmarks[4, 0] - landmarks[3, 0]))
+    return _scatter(_luma_detail(picture, inside), place, wide, MOUTH_HIGH * abs(float(place[1] - eyes[1])), inside)
 
 
 def _scatter(
