@@ -14,8 +14,8 @@ compared with the truth less its mean inside the model's mask; the mean correlat
 all, and how many come first. With `--halves`, with the shape of as many other pictures of the same person.
 
     python benchmarks/faces/several.py large --pictures 6 --size 128     # of pictures of 128 pixels or more
-    python benchmarks/cars/render.py --split test --pictures 6 --count 144 --out cars
-    python benchmarks/faces/several.py cars --pictures 6 --model car --masks true
+    python benchmarks/cars/render.py --split test --seed 93 --pictures 6 --count 72 --out cars
+    python benchmarks/faces/several.py cars --pictures 6 --persons 12 --model car
 
 Errors are those at the folder's size, whatever `--size` the fit is given; other numbers are per picture.
 
