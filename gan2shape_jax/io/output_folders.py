@@ -35,6 +35,7 @@ _WORDS = {
 _RECORDS = {"files.json": {"files", "made_with"}, "result.json": {"arrays", "format"}}
 _LARGEST_RECORD = 256 * MIB  # that of a training lists every photo that was left out
 _NAMED = 3  # files in a message
+_UNFINISHED = ".orbax-checkpoint-tmp"  # in the name of a checkpoint that is being written
 
 
 def require_output_folder(folder: pathlib.Path, kind: str, option: str = "--out") -> None:
@@ -84,7 +85,22 @@ def _read(path: pathlib.Path) -> list[dict]:
 def _names(folder: pathlib.Path) -> list[str]:
     """Returns what is in a folder, for messages, without what an interrupted write leaves."""
     with os.scandir(folder) as entries:
-        return sorted(one_line(entry.name) for entry in entries if not is_partial(entry.name))
+        there = [entry for entry in entries if not is_partial(entry.name)]
+        return sorted(one_line(entry.name) for entry in there if not _is_bare(entry))
+
+
+def _is_bare(entry: os.DirEntry[str]) -> bool:
+    """Whether a folder has no file anywhere, but for those of a checkpoint that was being written.
+
+    Such a one comes back where a folder was removed while a run was writing to it.
+    """
+    if not entry.is_dir(follow_symlinks=False):
+        return False
+    for _, folders, files in os.walk(entry.path):
+        folders[:] = [name for name in folders if _UNFINISHED not in name]
+        if files:
+            return False
+    return True
 
 
 def _links(folder: pathlib.Path, below: int = 1) -> Iterator[pathlib.Path]:

@@ -32,7 +32,7 @@ def scripts(monkeypatch):
 
 
 def _described(scripts, numbers, split="train"):
-    options = argparse.Namespace(seed=0, split=split, yaw=45.0)
+    options = argparse.Namespace(seed=0, split=split, yaw=45.0, pictures=1)
     return scripts.render.described(numbers, options)
 
 

@@ -43,7 +43,7 @@ def scripts(monkeypatch):
 
 def _options(**changed):
     plain = {"seed": 0, "split": "train", "size": _SIZE, "supersample": 1, "yaw": 25.0, "fov": None}
-    plain |= {"turned": None, "frame": 1.0, "pictures": 1}
+    plain |= {"turned": None, "frame": 1.0, "pictures": 1, "rigid": False, "jaw": None}
     return argparse.Namespace(**plain | changed)
 
 

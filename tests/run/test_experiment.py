@@ -28,7 +28,7 @@ from gan2shape_jax.config import apply_overrides, load_config
 from gan2shape_jax.errors import UserError
 from gan2shape_jax.main import main
 from gan2shape_jax.plan import inputs
-from gan2shape_jax.results import surface
+from gan2shape_jax.results import meshes
 from gan2shape_jax.run import experiment, interrupt
 from gan2shape_jax.stylegan2 import Architecture
 from gan2shape_jax.training import checkpoint
@@ -158,7 +158,7 @@ def test_a_removed_folder_or_a_full_disk_ends_the_run_in_a_sentence(finished, tm
     assert said.count("error:") == 1 and "during the run" in said and "Traceback" not in said
     for module, name, stand_in in (
         (checkpoint.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000, total=2000)),
-        (surface, "glb_bytes", full),
+        (meshes, "glb_bytes", full),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(module, name, stand_in)
