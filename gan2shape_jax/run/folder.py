@@ -21,7 +21,7 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,7 +30,7 @@ from ml_collections import ConfigDict
 import gan2shape_jax
 from gan2shape_jax.config import to_json
 from gan2shape_jax.config.load import read_config
-from gan2shape_jax.errors import UserError
+from gan2shape_jax.errors import UserError, one_line
 from gan2shape_jax.io.bundled import asset
 from gan2shape_jax.io.data import inputs_of
 from gan2shape_jax.io.files import atomic_text, clear_leftovers, read_object, set_aside, spare_unreadable
@@ -41,6 +41,7 @@ from gan2shape_jax.plan.recipe import Plan
 from gan2shape_jax.results import AWAITS, examine, load_metrics
 from gan2shape_jax.run import lock
 from gan2shape_jax.training import devices
+from gan2shape_jax.training.checkpoint import made_with
 from gan2shape_jax.training.resume import INPUTS, Decision, Existing, Requested, State, decide
 
 TRAINED = ("networks.safetensors", "history.json", "history.csv")
@@ -222,6 +223,10 @@ def opened(plan: Plan, names: Sequence[str]) -> Iterator[Run]:
     with contextlib.ExitStack() as stack:
         folder = _locked(stack, plan, names)
         run = _decided(plan, folder, names)
+        if folder.leads:  # once the folder is known to be this run's
+            of_images = (place / stem_of(name) for name in names for place in (folder.result(""), folder.latents))
+            for place in dict.fromkeys([folder.root, *(path.parent for path in of_images)]):
+                clear_leftovers(place)
         for name, why in run.faults.items() if folder.leads else ():
             set_aside(folder.result(name), f"it is incomplete: {why}; the image is reconstructed again")
         try:
@@ -255,7 +260,7 @@ def _places(plan: Plan, folder: RunFolder) -> list[tuple[pathlib.Path, str, str]
 
 
 def _locked(stack: contextlib.ExitStack, plan: Plan, names: Sequence[str]) -> RunFolder:
-    """Locks the folders of a run, connects its hosts, and clears what killed writes have left; returns its folder."""
+    """Locks the folders of a run and connects its hosts; returns its folder."""
     folder, command = RunFolder.at(plan.config), plan.config.to_dict()
     del command["workdir"], command["runtime"]["compilation_cache"]  # paths on the machine itself
     run, timeout_s = digest([command, list(names)]), plan.config.runtime.hosts_timeout_s
@@ -267,18 +272,17 @@ def _locked(stack: contextlib.ExitStack, plan: Plan, names: Sequence[str]) -> Ru
     if count > 1:
         requires = [lock.meet(folder.root, run, index, count, timeout_s)]
         devices.connect(index, count, timeout_s)
-    if folder.leads:
-        of_images = (place / stem_of(name) for name in names for place in (folder.result(""), folder.latents))
-        for place in dict.fromkeys([folder.root, *(path.parent for path in of_images)]):
-            clear_leftovers(place)
     return dataclasses.replace(folder, requires=requires)
 
 
 def _decided(plan: Plan, folder: RunFolder, names: Sequence[str]) -> Run:
     """Reads the folder, and returns the run in it; devices start.
 
-    Raises `UserError`: the folder holds another run; a result, or networks, are another's.
+    Raises `UserError`: the folder holds another run, or cannot hold this one; a result, or networks, are another's.
     """
+    if plan.ends_with_detail:  # hours before it is needed
+        require_output_folder(folder.root / DETAIL, RUN, "a part of config.workdir")
+    require_apart(folder.root, map(stem_of, names))
     before, began = None, Existing()
     with contextlib.suppress(FileNotFoundError, UserError):  # results say themselves what they were made with
         before, identity = read_identity(folder.root / "config.json")
@@ -286,6 +290,11 @@ def _decided(plan: Plan, folder: RunFolder, names: Sequence[str]) -> Run:
     plan = dataclasses.replace(plan, config=resolve_auto(plan.config, plan.recipe, before))
     run = Run(plan, identity_of(plan.config), folder, {}, Decision.MAKE, {})
     decide(began, Requested(run.identity.computed, place=f"{plan.config.workdir} holds a run"))
+    if began.state == "nothing" and plan.recipe.trains:  # or its `config.json` is lost
+        own = {"configuration": run.identity.fingerprint}
+        shared = [folder.shared_checkpoints] if plan.recipe.shares_networks else []
+        for place in shared or [folder.checkpoints(stem_of(name)) for name in names]:
+            decide(Existing("begun", made_with(place)), Requested(own, place=f"{place} has a checkpoint"))
     existing = {name: folder.existing(stem_of(name)) for name in names}
     # Of what does not exist, the inputs are read when it is made.
     images = {
@@ -316,6 +325,20 @@ def results_root(run: pathlib.Path) -> pathlib.Path:
 def is_result(folder: pathlib.Path) -> bool:
     """Returns whether a folder contains the results of an image."""
     return os.path.isfile(folder / "result.json")
+
+
+def require_apart(run: pathlib.Path, stems: Iterable[str]) -> None:
+    """Raises `UserError` if images' results would replace, or be inside, those of images in an earlier list."""
+    for stem in stems:
+        folder = results_root(run) / stem
+        places = list(folder.parents[: stem.count("/")])
+        if folder.is_dir() and not is_result(folder):
+            places += [path.parent for path in folder.rglob("result.json")]
+        if other := next(filter(is_result, places), None):
+            raise UserError(
+                f"the results of {one_line(stem)} would go to {folder}, but an earlier list wrote them to "
+                f"{other}: rename the image, or choose another --config.workdir"
+            )
 
 
 def run_above(folder: pathlib.Path) -> pathlib.Path | None:

@@ -15,6 +15,7 @@ import dataclasses
 import errno
 import functools
 import itertools
+import json
 import logging
 import pathlib
 import shutil
@@ -122,6 +123,8 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
 
     def _read(self, step: int, template: Template) -> tuple[PyTree, dict[str, Any]] | str:
         """Returns a checkpoint's state and record, or why it cannot be read."""
+        if odd := next(filter(_is_odd, sorted((self._folder / str(step)).rglob("*"))), None):
+            return f"{odd} is neither a file nor a folder"  # Orbax would wait for what a pipe may bring
         try:
             whole = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
             made_with, arrays, record = whole["made_with"], whole["arrays"], whole["record"]
@@ -178,3 +181,18 @@ def _kinds(state: PyTree) -> list[list[Any]]:
 
 def _reason(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:200]
+
+
+def made_with(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns what the newest checkpoint in a folder was made with whose record can be read; {} if there is none."""
+    steps = [path for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
+    for step in sorted(steps, key=lambda path: int(path.name), reverse=True):
+        record = step / "record" / "metadata"
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+            if record.is_file():  # and no pipe
+                return dict(json.loads(record.read_text())["made_with"])
+    return {}
+
+
+def _is_odd(path: pathlib.Path) -> bool:
+    return not (path.is_dir() or path.is_file())

@@ -12,9 +12,11 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from helpers import bump
 from helpers.command_line import overrides
+from helpers.plain_result import plain_result
 from helpers.tiny import asset, tiny_config, tiny_image
 
 from gan2shape_jax.config import apply_overrides
@@ -30,7 +32,7 @@ from gan2shape_jax.plan.recipe import Plan, resolve
 from gan2shape_jax.results import save_result
 from gan2shape_jax.run import experiment, preflight
 from gan2shape_jax.run import folder as run_folder
-from gan2shape_jax.run.folder import RunFolder
+from gan2shape_jax.run.folder import RunFolder, require_apart
 from gan2shape_jax.run.lock import hold
 from gan2shape_jax.training import network_files
 from gan2shape_jax.training.checkpoint import Checkpoints
@@ -86,6 +88,17 @@ def test_such_a_run_goes_on_and_is_read_again(hostile, tmp_path, capsys):
     assert capsys.readouterr().out == shown
     words = ["--size", "16", "--out", str(tmp_path / "a.png")]
     assert main(["render", str(root / "results" / "result.json"), *words]) == 0
+
+
+def test_results_of_an_earlier_list_are_not_replaced(tmp_path):
+    """As when a list is replaced by another between two starts, each of which is fine by itself."""
+    for number, (before, now) in enumerate((("001/b", "001"), ("001/b/c", "001"), ("images", "images/001"))):
+        root = tmp_path / str(number)
+        save_result(plain_result(before), root / "results" / before)
+        refusal = f"an earlier list wrote them to {root}/results/{before}: rename"
+        with pytest.raises(UserError, match=refusal):
+            require_apart(root, [now])
+        require_apart(root, ["002", "001x", "images 2/001", before])
 
 
 def test_checkpoints_of_images_whose_names_are_patterns_come_back(tmp_path):
@@ -275,6 +288,32 @@ def test_results_of_another_run_are_refused_without_config_json_too(folder, tmp_
     folder.describe(config := _plan(tmp_path).config, identity_of(config))  # as a start does next
     (aside,) = folder.root.glob("config.json.unreadable-*")
     assert aside.read_text() == "[" * 100_000 and "it is kept as config.json.unreadable-1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("record", ["{cut", None], ids=["damaged", "lost"])
+@pytest.mark.parametrize("fields", [{}, {"recipe": "joint"}], ids=["images", "joint"])
+def test_checkpoints_of_another_run_are_refused_without_config_json_before_anything_is_written(
+    tmp_path, fields, record
+):
+    def plan(**others):
+        return resolve(tiny_config(tmp_path, names=NAMES, **fields, **others))
+
+    folder = RunFolder.at(plan().config)
+    with run_folder.opened(plan(), NAMES) as run:
+        folder.describe(run.config, run.identity)
+        place = folder.shared_checkpoints if fields else folder.checkpoints("b")
+        with Checkpoints(place, keep=1, requested=run.requested("b.png")) as checkpoints:
+            checkpoints.save(1, {"a": np.zeros(1)}, {})
+    (folder.root / "config.json").unlink()
+    if record is not None:
+        (folder.root / "config.json").write_text(record)
+    before = {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+    refused = pytest.raises(UserError, match="has a checkpoint made with other values: configuration")
+    with refused, run_folder.opened(plan(seed=7), NAMES):
+        pass
+    assert {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()} == before
+    with run_folder.opened(plan(), NAMES) as run:
+        assert run.unmade == [*NAMES]
 
 
 def test_networks_are_there_while_all_their_files_are(tmp_path):

@@ -245,6 +245,14 @@ def test_without_a_readable_one_training_starts_afresh(copied, capfd):
     assert _restored(copied) is None and "training starts from the beginning" in capfd.readouterr().err
 
 
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(copied, capfd):
+    path = _largest(copied / "4" / "state")
+    path.unlink()
+    os.mkfifo(path)
+    assert _restored(copied) == 2.0
+    assert f"{path} is neither a file nor a folder" in capfd.readouterr().err
+
+
 def test_reads_that_end_after_another_has_failed_are_not_told(tmp_path, capfd):
     state = {str(number): jnp.arange(1 << 12) * number for number in range(300)}
     with Checkpoints(tmp_path / "kept", keep=1) as checkpoints:
