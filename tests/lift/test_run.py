@@ -128,12 +128,13 @@ def test_a_model_of_something_else_is_refused_by_check_and_run(finished, tmp_pat
 
 def test_a_run_takes_the_encoders_offsets_as_the_model_does(finished, tmp_path, capsys):
     fields = {"networks__pretrained": str(finished[1] / "model.safetensors"), "gan__regularize_offset": False}
-    config = tiny_config(tmp_path, recipe="predict", **fields)
+    pictures = {"recipe": "predict", "outputs__gan_images": True, "outputs__preset": "all"}  # by the model's encoder
+    config = tiny_config(tmp_path, **pictures, **fields)
     architecture, frozen = inputs.load_frozen(resolve(config))
     assert resolve(config).settings(architecture, original_size=64).regularize_offset  # the lift's own
     assert inputs.load_image(resolve(config), "001.png", architecture, frozen, tmp_path).settings.regularize_offset
     assert preflight.run_preflight(config) == 0
-    assert preflight.run_preflight(tiny_config(tmp_path, recipe="predict", **fields, gan__F1_d=2)) == 1
+    assert preflight.run_preflight(tiny_config(tmp_path, **pictures, **fields, gan__F1_d=2)) == 1
     assert "config.gan.F1_d is 8 in the model and 2 in this run" in capsys.readouterr().err
     own = tiny_config(tmp_path, recipe="refine", **fields, gan__F1_d=2)
     assert preflight.run_preflight(own) == 0  # an encoder of the image's own
